@@ -171,7 +171,7 @@ install:
 	install -D -m 0644 packaging/completions/wasp-agent.fish $(share)/fish/vendor_completions.d/wasp-agent.fish
 	install -D -m 0644 packaging/completions/_wasp-agent $(share)/zsh/site-functions/_wasp-agent
 	install -D -m 0644 -t $(share)/licenses/wasp-agent LICENSE packaging/LICENSE.dependencies
-	install -D -m 0644 -t $(share)/doc/wasp-agent README.md packaging/wasp-agent.cdx.json packaging/alerts/wasp-agent.rules.yaml packaging/dashboards/wasp-agent.json
+	install -D -m 0644 -t $(share)/doc/wasp-agent README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md packaging/wasp-agent.cdx.json packaging/alerts/wasp-agent.rules.yaml packaging/dashboards/wasp-agent.json
 	install -D -m 0644 -t $(share)/doc/wasp-agent/docs $(wildcard docs/*.md) docs/status.schema.json
 	install -D -m 0644 -t $(share)/doc/wasp-agent/docs/runbooks $(wildcard docs/runbooks/*.md)
 

@@ -11,4 +11,7 @@ pub mod report;
 
 // The parts have the same path in every crate.
 pub use wasp_core::{config, decide, model};
-pub use wasp_host::{act, errors, failpoint, history, messages, observe, provision, roots, state};
+pub use wasp_host::{
+    act, bounded, bus, errors, failpoint, history, messages, observe, provision, replace, roots,
+    state,
+};

@@ -100,6 +100,21 @@ fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
     all
 }
 
+#[test]
+fn the_architecture_names_every_module_of_the_agent() {
+    let document = document("docs/architecture.md");
+    let (_, map) = document.split_once("\n      agent/ ").unwrap();
+    let (map, _) = map.split_once("\n      hook/ ").unwrap();
+    let names: Vec<&str> = map.split([' ', ',', ':', '\n']).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent");
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let slash = if entry.path().is_dir() { "/" } else { "" };
+        let name = format!("{}{slash}", entry.file_name().display());
+        assert!(names.contains(&name.as_str()), "docs/architecture.md does not name agent/{name}");
+    }
+}
+
 /// Checks that the text after the mark equals the code's output.
 fn assert_ends_with(name: &str, reference: &str) {
     let text = document(name);

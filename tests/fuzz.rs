@@ -9,6 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
+// A crate of its own for libFuzzer.
+#[allow(unreachable_pub)]
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 

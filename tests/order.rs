@@ -8,188 +8,14 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-};
+#[path = "order/cluster.rs"]
+mod cluster;
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-use tempfile::TempDir;
+use std::{fs, process::Command};
 
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use nix::sys::signal::{Signal, kill};
 
-/// A cluster of a version, and the example of ignition/ that is applied to it.
-struct Cluster {
-    folder: TempDir,
-    version: &'static str,
-    served: &'static str,
-    manifests: PathBuf,
-    arguments: Vec<&'static str>,
-}
-
-struct Run {
-    success: bool,
-    code: Option<i32>,
-    output: String,
-    errors: String,
-    calls: Vec<String>,
-}
-
-/// The call at which a fault occurs.
-#[derive(Clone, Copy, Default)]
-struct Trouble {
-    at: usize,
-    when: &'static str,
-    signal: bool,
-}
-
-impl Cluster {
-    fn new(version: &'static str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let manifests = folder.path().join("manifests");
-        lay_out(version, &manifests);
-        for folder in ["state", "bin"] {
-            fs::create_dir(manifests.with_file_name(folder)).unwrap();
-        }
-        let oc = folder.path().join("bin/oc");
-        std::os::unix::fs::symlink(top().join("tests/order/oc"), oc).unwrap();
-        let served = if version == "4.22" { "v1 v1beta1" } else { "v1beta1" };
-        Self { folder, version, served, manifests, arguments: Vec::new() }
-    }
-
-    /// A cluster that has the rollout for 4.20, after its upgrade to 4.21 with the pool paused, and the
-    /// manifests for 4.21.
-    fn upgraded() -> Self {
-        let mut cluster = Self::new("4.20");
-        cluster.succeeds("before the upgrade");
-        assert!(cluster.has("kubeletconfig"));
-        cluster.set("paused", "true\n");
-        cluster.set("marker", "upgrade");
-        fs::remove_dir_all(&cluster.manifests).unwrap();
-        lay_out("4.21", &cluster.manifests);
-        cluster.version = "4.21";
-        cluster
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join("state").join(name)
-    }
-
-    fn set(&self, name: &str, content: &str) {
-        fs::write(self.path(name), content).unwrap();
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.path(name).exists()
-    }
-
-    fn is_paused(&self) -> bool {
-        fs::read_to_string(self.path("paused")).is_ok_and(|paused| paused.trim() == "true")
-    }
-
-    fn start(&self, Trouble { at, when, signal }: Trouble) -> Child {
-        let _ = fs::remove_file(self.path("log"));
-        let path =
-            format!("{}/bin:{}", self.folder.path().display(), std::env::var("PATH").unwrap());
-        Command::new("sh")
-            .arg(self.manifests.join("apply.sh"))
-            .env("PATH", path)
-            .env("TMPDIR", self.folder.path())
-            .env("WASP_POLL_SECONDS", "0")
-            .env("WASP_LAG_SECONDS", if self.has("stuck-node-b") { "1" } else { "600" })
-            .env("WASP_STALL_SECONDS", "2")
-            .env("WASP_NODES_SECONDS", "20")
-            .env("WASP_DEBUG_SECONDS", "3")
-            .args(&self.arguments)
-            .env("OC_STATE", self.folder.path().join("state"))
-            .env("OC_VERSION", self.version)
-            .env("OC_SERVED", self.served)
-            .env("OC_AT", at.to_string())
-            .env("OC_WHEN", when)
-            .env("OC_SIGNAL", if signal { "yes" } else { "no" })
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    fn end(&self, child: Child) -> Run {
-        let output = child.wait_with_output().unwrap();
-        let log = fs::read_to_string(self.path("log")).unwrap();
-        Run {
-            success: output.status.success(),
-            code: output.status.code(),
-            output: String::from_utf8(output.stdout).unwrap(),
-            errors: String::from_utf8(output.stderr).unwrap(),
-            calls: log.lines().map(str::to_owned).collect(),
-        }
-    }
-
-    fn run(&self, trouble: Trouble) -> Run {
-        self.end(self.start(trouble))
-    }
-
-    fn succeeds(&self, what: &str) -> Run {
-        let run = self.run(Trouble::default());
-        assert!(run.success, "{what}:\n{}\n{}", run.output, run.errors);
-        assert!(!self.is_paused(), "{what}: the pool is paused");
-        assert!(run.output.contains("2 of 2 nodes of mcp/worker are right."), "{}", run.output);
-        assert_eq!(self.leftovers(), 0, "{what}");
-        run
-    }
-
-    /// Checks that a comparison stops the script before it changes anything.
-    fn refuses(&self, why: &str) {
-        let run = self.run(Trouble::default());
-        assert!(!run.success && run.errors.contains(why), "{why} is not in\n{}", run.errors);
-        let changes = run.calls.iter().find(|call| changes(call));
-        assert_eq!(changes, None, "{why}");
-    }
-
-    /// Returns the number of remaining directories of `mktemp -d`.
-    fn leftovers(&self) -> usize {
-        fs::read_dir(self.folder.path()).unwrap().count() - 3
-    }
-}
-
-/// Copies the example of ignition/.
-fn lay_out(version: &str, manifests: &Path) {
-    fs::create_dir(manifests).unwrap();
-    for entry in fs::read_dir(top().join("ignition").join(version)).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, manifests.join(path.file_name().unwrap())).unwrap();
-    }
-}
-
-fn make_fifo(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-}
-
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).unwrap())
-}
-
-fn changes(call: &str) -> bool {
-    ["apply", "patch", "label", "delete"]
-        .iter()
-        .any(|verb| call.split(' ').any(|word| word == *verb))
-}
-
-/// Returns the calls of a run without faults, except those that repeat the one before.
-fn steps(version: &'static str) -> Vec<usize> {
-    without_repetitions(&Cluster::new(version).succeeds(version).calls)
-}
-
-fn without_repetitions(calls: &[String]) -> Vec<usize> {
-    (0..calls.len()).filter(|at| *at == 0 || calls[*at] != calls[at - 1]).map(|at| at + 1).collect()
-}
+use cluster::{Cluster, Fault, changes, make_fifo, pid, steps, top, without_repetitions};
 
 const VERSIONS: [&str; 5] = ["4.16", "4.18", "4.20", "4.21", "4.22"];
 
@@ -231,7 +57,7 @@ fn a_failure_at_any_step_leaves_no_pool_paused_and_can_be_followed_by_another_ru
     for (version, when) in [("4.18", "after"), ("4.21", "before")] {
         for at in steps(version) {
             let cluster = Cluster::new(version);
-            let run = cluster.run(Trouble { at, when, signal: false });
+            let run = cluster.run(Fault { at, when, signal: false });
             let call = &run.calls[at - 1];
             assert!(!cluster.is_paused(), "{version}: paused after {when} {call}");
             assert_eq!(cluster.leftovers(), 0, "{version}: {call}");
@@ -262,7 +88,7 @@ fn an_upgrade_from_4_20_ends_without_a_pause_and_without_what_4_21_rejects() {
         without_repetitions(&calls).into_iter().zip(["before", "after"].iter().cycle())
     {
         let cluster = Cluster::upgraded();
-        let run = cluster.run(Trouble { at: step, when, signal: false });
+        let run = cluster.run(Fault { at: step, when, signal: false });
         let call = &run.calls[step - 1];
         // Until the script pauses the pool itself, the pause is the administrator's.
         let kept = !run.success && step <= pause;
@@ -298,7 +124,7 @@ fn a_signal_at_any_step_leaves_no_pool_paused() {
         let cluster = Cluster::new(version);
         let blocked = cluster.path("blocked");
         make_fifo(&blocked);
-        let child = cluster.start(Trouble { at, when, signal: true });
+        let child = cluster.start(Fault { at, when, signal: true });
         // Wait until the call hangs.
         assert_eq!(fs::read_to_string(&blocked).unwrap().trim(), at.to_string());
         kill(pid(&child), signal).unwrap();
@@ -317,7 +143,7 @@ fn a_pool_that_a_killed_run_left_paused_is_resumed_by_the_next() {
     let pause = calls.iter().position(|call| call.contains("\"paused\":true")).unwrap() + 1;
     let blocked = cluster.path("blocked");
     make_fifo(&blocked);
-    let child = cluster.start(Trouble { at: pause, when: "after", signal: true });
+    let child = cluster.start(Fault { at: pause, when: "after", signal: true });
     let oc: String = fs::read_to_string(&blocked).unwrap();
     assert_eq!(oc.trim(), pause.to_string());
     kill(pid(&child), Signal::SIGKILL).unwrap();
@@ -379,7 +205,7 @@ fn what_a_version_refuses_ends_the_run_with_its_words_and_no_pool_paused() {
     let cluster = Cluster::new("4.21");
     let older = top().join("ignition/4.20/10-kubeletconfig.yaml");
     fs::copy(older, cluster.manifests.join("10-kubeletconfig.yaml")).unwrap();
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(
         !run.success && run.errors.contains("failSwapOn is not allowed to be set"),
         "{}",
@@ -393,7 +219,7 @@ fn what_a_version_refuses_ends_the_run_with_its_words_and_no_pool_paused() {
 
     let cluster = Cluster::new("4.18");
     cluster.set("build-fails", "");
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(
         !run.success && run.errors.contains("oc describe machineosbuild/build-"),
         "{}",
@@ -403,7 +229,7 @@ fn what_a_version_refuses_ends_the_run_with_its_words_and_no_pool_paused() {
 
     let cluster = Cluster::new("4.22");
     cluster.set("degraded", "");
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(!run.success && run.errors.contains("mcp/worker is degraded"), "{}", run.errors);
     assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
 }
@@ -412,7 +238,7 @@ fn what_a_version_refuses_ends_the_run_with_its_words_and_no_pool_paused() {
 fn vms_do_not_count_on_swap_while_a_node_is_not_right() {
     let cluster = Cluster::new("4.22");
     cluster.set("wrong-node-b", "");
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(!run.success && !cluster.has("hyperconverged"), "{}", run.output);
     let row = run.output.lines().find(|line| line.starts_with("node-b")).unwrap();
     assert!(row.contains("problems: hook") && row.contains("3 wrong"), "{row}");
@@ -429,7 +255,7 @@ fn nodes_of_other_pools_with_the_role_are_not_asked() {
 
     let cluster = Cluster::new("4.22");
     cluster.set("no-nodes", "");
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(!run.success && run.errors.contains("No node has the configuration rendered-worker-"));
     assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
 }
@@ -455,7 +281,7 @@ fn a_kubelet_config_that_selects_the_pool_in_any_way_is_refused() {
         cluster.refuses(why);
         fs::remove_file(cluster.manifests.join("10-kubeletconfig.yaml")).unwrap();
         // Its lines are in the other object now.
-        let run = cluster.run(Trouble::default());
+        let run = cluster.run(Fault::default());
         assert!(!run.errors.contains("KubeletConfig already"), "{}", run.errors);
     }
     let cluster = Cluster::new("4.18");
@@ -504,7 +330,7 @@ fn the_pause_of_another_run_is_left_alone_for_an_hour() {
     let gone = format!("{} 99999999 {now}", host.trim());
     for by in [&format!("elsewhere 17 {}", now - 3700), &gone, ""] {
         let cluster = marked(format!("apply.sh {by}"));
-        let run = cluster.run(Trouble::default());
+        let run = cluster.run(Fault::default());
         assert!(run.errors.contains("The cluster has OpenShift 4.21.3"), "{by}: {}", run.errors);
         assert!(!cluster.is_paused() && !cluster.has("marker"), "{by}");
     }
@@ -540,7 +366,7 @@ fn without_openshift_virtualization_the_file_to_leave_out_is_named() {
 fn nodes_that_are_right_are_not_asked_again_and_one_that_hangs_does_not_hold_up() {
     let mut cluster = Cluster::new("4.22");
     cluster.set("hangs-node-b", "");
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(!run.success && run.errors.contains("Not every node is right"), "{}", run.errors);
     let asked = |node| run.calls.iter().filter(|call| call.starts_with(node)).count();
     assert_eq!(asked("debug node/node-a"), 1);
@@ -548,7 +374,7 @@ fn nodes_that_are_right_are_not_asked_again_and_one_that_hangs_does_not_hold_up(
     assert!(!cluster.has("hyperconverged"));
 
     cluster.arguments = vec!["--tolerate", "1"];
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(run.success && cluster.has("hyperconverged"), "{}", run.errors);
     assert!(run.output.contains("1 of 2 nodes of mcp/worker are right."), "{}", run.output);
 }
@@ -557,18 +383,18 @@ fn nodes_that_are_right_are_not_asked_again_and_one_that_hangs_does_not_hold_up(
 fn nodes_that_lag_are_named_and_the_wait_for_them_ends() {
     let mut cluster = Cluster::new("4.22");
     cluster.set("stuck-node-b", "");
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(!run.success && run.errors.contains("no further node of mcp/worker"), "{}", run.errors);
     assert!(run.output.contains("  node-b: Degraded, Ready False the drain failed"));
     assert!(!run.output.contains("infra-a") && !run.output.contains("  node-a:"));
     assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
 
     cluster.arguments = vec!["--tolerate", "1"];
-    let run = cluster.run(Trouble::default());
+    let run = cluster.run(Fault::default());
     assert!(run.success && cluster.has("hyperconverged"), "{}\n{}", run.output, run.errors);
     cluster.arguments = vec!["--tolerate", "some"];
     let _ = fs::write(cluster.path("log"), "");
-    let child = cluster.start(Trouble::default()).wait_with_output().unwrap();
+    let child = cluster.start(Fault::default()).wait_with_output().unwrap();
     assert_eq!(child.status.code(), Some(2));
 }
 

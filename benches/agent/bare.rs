@@ -22,13 +22,13 @@ use tokio::runtime::Runtime;
 use crate::support::{FakeHost, MIB, NODE, container_id};
 
 /// A file that a thread repairs on inotify events: waits, compares, writes.
-pub struct Repair {
+pub(crate) struct Repair {
     pub host: FakeHost,
     pub cgroup: String,
 }
 
 impl Repair {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let host = FakeHost::new(MIB, 0);
         let uid = "9192cfa8-0000-4444-9bb8-9701e3620c02";
         let cgroup = host.container(uid, &container_id(1), "main", "0");
@@ -47,27 +47,27 @@ impl Repair {
 }
 
 /// Creates and changes pods, over one connection.
-pub struct Admin {
+pub(crate) struct Admin {
     runtime: Runtime,
     pods: Api<Pod>,
 }
 
 impl Admin {
-    pub fn new(kubeconfig: &Path) -> Self {
+    pub(crate) fn new(kubeconfig: &Path) -> Self {
         let runtime = runtime();
         let client = runtime.block_on(client(kubeconfig));
         Self { runtime, pods: Api::namespaced(client, "default") }
     }
 
     /// Creates a pod and returns its UID.
-    pub fn create(&self, pod: Value) -> String {
+    pub(crate) fn create(&self, pod: Value) -> String {
         let pod: Pod = serde_json::from_value(pod).unwrap();
         let made = self.runtime.block_on(self.pods.create(&PostParams::default(), &pod));
         made.unwrap().metadata.uid.unwrap()
     }
 
     /// Reports an in-place resize of the container of `pod`.
-    pub fn resized(&self, pod: &str, request: &str) {
+    pub(crate) fn resized(&self, pod: &str, request: &str) {
         let resources = json!({"requests": {"memory": request}, "limits": {"memory": "1Gi"}});
         let patch =
             json!({"status": {"containerStatuses": [{"name": "main", "resources": resources}]}});
@@ -91,7 +91,7 @@ async fn client(kubeconfig: &Path) -> Client {
 
 /// kube's own watch of the node's pods, decoded and dropped: sends the time of each change, and the
 /// CPU time that its thread had used by then.
-pub fn watch(kubeconfig: PathBuf) -> mpsc::Receiver<(Instant, Duration)> {
+pub(crate) fn watch(kubeconfig: PathBuf) -> mpsc::Receiver<(Instant, Duration)> {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
         runtime().block_on(async {
@@ -113,6 +113,6 @@ pub fn watch(kubeconfig: PathBuf) -> mpsc::Receiver<(Instant, Duration)> {
 }
 
 /// CPU time of this thread.
-pub fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }

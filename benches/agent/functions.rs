@@ -63,7 +63,7 @@ use crate::{
 };
 
 /// The largest allowed ratio of a row to its baseline.
-pub const LAWS: [(&str, f64); 2] = [("read /proc/vmstat", 4.0), (RECLAIM, 1.0)];
+pub(crate) const LAWS: [(&str, f64); 2] = [("read /proc/vmstat", 4.0), (RECLAIM, 1.0)];
 
 /// Its baseline is what it may cost: 0.2 % of a core.
 const RECLAIM: &str = "reclaim's look at 100 pods";
@@ -112,7 +112,7 @@ struct Bench {
 }
 
 /// Measures all functions; criterion keeps its own results in `folder`.
-pub fn measure(folder: &Path) -> Vec<Row> {
+pub(crate) fn measure(folder: &Path) -> Vec<Row> {
     let criterion = Criterion::default()
         .with_measurement(CpuTime)
         .without_plots()

@@ -17,7 +17,7 @@ fn long_pod(name: &str, number: usize) -> Value {
     pod
 }
 
-pub fn measure(rows: &mut Vec<Row>, broken: &mut Vec<String>) {
+pub(crate) fn measure(rows: &mut Vec<Row>, broken: &mut Vec<String>) {
     let short = Site::new(PODS);
     let agent = short.start();
     let ([steady, _], short_peak) = (memory(&agent), peak(&agent));

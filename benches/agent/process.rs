@@ -36,7 +36,7 @@ const WAKE_UPS: f64 = LOOKS + 3.0;
 /// Half of a request of 100 MiB: the node has twice as much RAM as swap.
 const RIGHT: u64 = 50 * MIB;
 
-pub fn measure(rows: &mut Vec<Row>, broken: &mut Vec<String>) {
+pub(crate) fn measure(rows: &mut Vec<Row>, broken: &mut Vec<String>) {
     let binary = fs::metadata(support::agent_binary()).unwrap().len() as f64;
     let row = Row::new("binary, stripped", binary, Unit::Bytes, "nothing");
     rows.push(row.against("the most it may be", BINARY));

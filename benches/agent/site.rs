@@ -13,7 +13,7 @@ use crate::{
 
 /// A pod as large as those of real clusters: about 8 kB of JSON, most of which the agent does not
 /// need.
-pub fn real_pod(name: &str, number: usize) -> Value {
+pub(crate) fn real_pod(name: &str, number: usize) -> Value {
     let mut pod = pod(name, NODE, Some("100Mi"), Some("1Gi"));
     let last_applied = "x".repeat(4000);
     pod["metadata"]["annotations"] =
@@ -24,12 +24,12 @@ pub fn real_pod(name: &str, number: usize) -> Value {
     pod
 }
 
-pub fn with_uid(mut pod: Value, number: usize) -> Value {
+pub(crate) fn with_uid(mut pod: Value, number: usize) -> Value {
     pod["metadata"]["uid"] = json!(format!("{number:08x}-0000-4444-9bb8-9701e3620c02"));
     pod
 }
 
-pub struct Site {
+pub(crate) struct Site {
     pub host: FakeHost,
     pub server: Handle,
     pub admin: Admin,
@@ -40,11 +40,11 @@ pub struct Site {
 
 impl Site {
     /// A node with `pods`, each with a container and a sandbox.
-    pub fn new(pods: usize) -> Self {
+    pub(crate) fn new(pods: usize) -> Self {
         Self::of(pods, real_pod)
     }
 
-    pub fn of(pods: usize, pod: fn(&str, usize) -> Value) -> Self {
+    pub(crate) fn of(pods: usize, pod: fn(&str, usize) -> Value) -> Self {
         let host = FakeHost::new(256 * 1024 * MIB, 128 * 1024 * MIB);
         let (data, server) = api_server();
         host.use_kubeconfig(&server);
@@ -58,12 +58,12 @@ impl Site {
         Self { host, server, admin, cgroups, _data: data }
     }
 
-    pub fn pods(&self) -> usize {
+    pub(crate) fn pods(&self) -> usize {
         self.cgroups.len()
     }
 
     /// Adds this many pods to other nodes.
-    pub fn elsewhere(&self, pods: usize) {
+    pub(crate) fn elsewhere(&self, pods: usize) {
         for number in 0..pods {
             let mut pod = real_pod(&format!("other{number}"), number);
             pod["spec"]["nodeName"] = json!("node-b");
@@ -72,14 +72,14 @@ impl Site {
     }
 
     /// Starts an agent; returns once it is ready and its startup work is done.
-    pub fn start(&self) -> Agent {
+    pub(crate) fn start(&self) -> Agent {
         let agent = Agent::start(&self.host);
         std::thread::sleep(std::time::Duration::from_secs(3));
         agent
     }
 
     /// Returns the bytes that the API server has sent the agent on its watch, before TLS.
-    pub fn watched_bytes(&self) -> u64 {
+    pub(crate) fn watched_bytes(&self) -> u64 {
         let report = self.server.requests().unwrap();
         let of_agent = |row: &&Value| {
             row["user"] == format!("system:node:{NODE}")
@@ -93,7 +93,7 @@ impl Site {
 
 /// The kernel's counters of a process.
 #[derive(Clone, Copy, Debug)]
-pub struct Counted {
+pub(crate) struct Counted {
     pub cpu_seconds: f64,
     pub wake_ups: u64,
     /// System calls that read.
@@ -101,7 +101,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    pub fn of(agent: &Agent) -> Self {
+    pub(crate) fn of(agent: &Agent) -> Self {
         let file =
             |name: &str| fs::read_to_string(format!("/proc/{}/{name}", agent.pid())).unwrap();
         let nanoseconds = number(file("schedstat").split_whitespace().next());
@@ -126,13 +126,13 @@ impl Sub for Counted {
 }
 
 /// Returns RSS and its anonymous part, in bytes.
-pub fn memory(agent: &Agent) -> [f64; 2] {
+pub(crate) fn memory(agent: &Agent) -> [f64; 2] {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     ["VmRSS", "RssAnon"].map(|key| line(&status, key) as f64 * 1024.0)
 }
 
 /// Returns the agent's peak RSS, in bytes.
-pub fn peak(agent: &Agent) -> f64 {
+pub(crate) fn peak(agent: &Agent) -> f64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     line(&status, "VmHWM") as f64 * 1024.0
 }

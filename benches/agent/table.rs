@@ -7,7 +7,7 @@ use serde_json::json;
 
 /// One figure. A time is in seconds.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     what: String,
     value: f64,
     unit: Unit,
@@ -28,7 +28,7 @@ struct Baseline {
 
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Unit {
+pub(crate) enum Unit {
     Seconds,
     Bytes,
     Count,
@@ -49,25 +49,34 @@ impl Unit {
 }
 
 impl Row {
-    pub fn new(what: impl Into<String>, value: f64, unit: Unit, grows: &'static str) -> Self {
+    pub(crate) fn new(
+        what: impl Into<String>,
+        value: f64,
+        unit: Unit,
+        grows: &'static str,
+    ) -> Self {
         Self { what: what.into(), value, unit, worst: None, baseline: None, ratio: None, grows }
     }
 
     /// A row with the median of many rounds, and the worst of them.
-    pub fn of_times(what: impl Into<String>, sorted: &[Duration], grows: &'static str) -> Self {
+    pub(crate) fn of_times(
+        what: impl Into<String>,
+        sorted: &[Duration],
+        grows: &'static str,
+    ) -> Self {
         let worst = sorted.last().map(Duration::as_secs_f64);
         Self { worst, ..Self::new(what, median(sorted), Unit::Seconds, grows) }
     }
 
     /// Adds the baseline: the least that the same work can take, in the same unit.
-    pub fn against(self, what: impl Into<String>, value: f64) -> Self {
+    pub(crate) fn against(self, what: impl Into<String>, value: f64) -> Self {
         let ratio = (value > 0.0).then(|| self.value / value);
         Self { baseline: Some(Baseline { what: what.into(), value }), ratio, ..self }
     }
 
     /// Describes the problem if the row with that name takes more than this multiple of its
     /// baseline.
-    pub fn breaks(&self, (what, times): &(&str, f64)) -> Option<String> {
+    pub(crate) fn breaks(&self, (what, times): &(&str, f64)) -> Option<String> {
         let ratio = self.ratio.filter(|ratio| self.what == *what && ratio > times)?;
         Some(format!("{what} takes {ratio:.1} times its baseline, more than {times}"))
     }
@@ -88,12 +97,12 @@ impl Row {
     }
 }
 
-pub fn median(sorted: &[Duration]) -> f64 {
+pub(crate) fn median(sorted: &[Duration]) -> f64 {
     sorted[sorted.len() / 2].as_secs_f64()
 }
 
 /// Prints all rows, and writes them as JSON.
-pub fn report(rows: &[Row], broken: &[String], file: &Path) {
+pub(crate) fn report(rows: &[Row], broken: &[String], file: &Path) {
     println!("\n{:<52} {:<28} {:>8} {:<52} grows with", "what", "figure", "ratio", "to");
     for row in rows {
         println!("{}", row.line());

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use wasp_agent::{
-    act::records::{Records, granted},
+    act::records::Records,
     act::{
         slices::{SlicesBefore, undoing},
         tunables::restore,
@@ -22,7 +22,7 @@ use wasp_agent::{
         pressure::{ContainerUsage, PodUsage, Sample},
         published::Published,
     },
-    observe::kube::wire,
+    observe::{kube::wire, records::granted},
     report::{
         for_terminal, metrics,
         overview::{AgentState, Overview},

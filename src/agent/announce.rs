@@ -22,11 +22,7 @@ use crate::{
     messages,
     observe::{
         alarm::Alarm,
-        kube::{
-            credentials::{self, chain},
-            node::WireNode,
-            spread,
-        },
+        kube::{credentials, errors::chain, node::WireNode, spread},
     },
     roots::Roots,
 };

@@ -26,8 +26,8 @@ use crate::{
         trouble::{Problem, Trouble},
     },
     observe::kube::{
-        credentials::wrong_clock,
         decode::OddPod,
+        errors::wrong_clock,
         pods::{Seen, Update},
     },
     observe::settings::origin,

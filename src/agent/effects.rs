@@ -14,25 +14,29 @@ use super::{
     control,
     events::{Event, EventSender},
     eviction::Answered,
-    protection::{self, SliceEffects, Systemd},
+    protection::{
+        self,
+        effects::{SliceEffects, Systemd},
+    },
     serve,
 };
 use crate::{
     act::{
-        Actuator, DryRun, Host, Written, evict, files,
+        Actuator, DryRun, Host, Written, evict,
         node::{EventSubject, Note},
         reclaim::{Request, Worker},
         systemd,
     },
     config::settings::{EvictionMode, ReclaimMode, Settings},
     decide::{
-        evict::{answer::EvictionAnswer, flight::ASKING, machine::Victim},
+        evict::{answer::EvictionAnswer, flight::ASKING, verdict::Victim},
         suspend::Suspensions,
     },
     errors::FileError,
     history,
     model::{event::EventReason, published::Published, swap::SwapMax},
     observe::hooks::USUAL_FOLDERS,
+    replace::sweep,
     roots::Roots,
     state::StateFile,
 };
@@ -110,7 +114,7 @@ impl Live {
         let interrupted = [roots.runtime(), roots.runtime().join("pods")];
         let hooks = USUAL_FOLDERS.map(|folder| roots.path(Path::new(folder)));
         for folder in interrupted.into_iter().chain(hooks) {
-            files::sweep(&folder);
+            sweep(&folder);
         }
         let (requests, receive) = mpsc::unbounded_channel();
         let (send, answers) = mpsc::unbounded_channel();

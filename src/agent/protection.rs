@@ -1,5 +1,7 @@
 //! Repairs the protected slices, in a separate task, because systemd may be slow.
 
+pub(super) mod effects;
+
 use std::{collections::HashMap, time::Duration};
 
 use nix::sys::inotify::AddWatchFlags;
@@ -11,14 +13,15 @@ use zbus::Connection;
 
 use super::reserves;
 use crate::{
-    act::{DryRun, bus, slices},
+    act::slices,
+    bus,
     config::settings::{ProtectionSettings, Settings},
     decide::protection::{
         self as decide, SliceProtection, Swap, oomd_remedy, oomd_said, protection,
     },
     messages,
     model::{
-        protection::{Disks, Reserve, SliceFacts, SliceProperties},
+        protection::{Disks, SliceFacts},
         swap::SwapMax,
         trouble::{Problem, Trouble},
     },
@@ -31,6 +34,8 @@ use crate::{
     roots::Roots,
 };
 
+use effects::SliceEffects;
+
 /// systemd writes to cgroupfs some time after its answer.
 const SETTLES: Duration = Duration::from_millis(100);
 const SETTLED_AFTER: u32 = 20;
@@ -41,7 +46,7 @@ const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// The guard's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SliceReport {
+pub(crate) struct SliceReport {
     /// Slices that are fully protected.
     pub protected: Vec<String>,
     /// The problem for the status line.
@@ -52,110 +57,8 @@ pub struct SliceReport {
     pub bus: Option<String>,
 }
 
-/// The effects of the guard on systemd's units.
-pub(super) trait SliceEffects: Send + Sync + 'static {
-    /// Sets the properties of `slice` in `change`, and remembers `before`. Returns true if they
-    /// were set.
-    fn protect(
-        &self,
-        roots: &Roots,
-        connection: &Connection,
-        slice: &str,
-        before: &SliceProperties,
-        change: &decide::PropertyChange,
-    ) -> impl Future<Output = zbus::Result<bool>> + Send;
-
-    /// Sets a reserve of `unit`, and remembers the value `from`.
-    fn reserve(
-        &self,
-        roots: &Roots,
-        connection: &Connection,
-        unit: &str,
-        what: Reserve,
-        from: u64,
-        to: u64,
-    ) -> impl Future<Output = zbus::Result<()>> + Send;
-}
-
-/// Uses systemd.
-pub(super) struct Systemd;
-
-impl SliceEffects for Systemd {
-    async fn protect(
-        &self,
-        roots: &Roots,
-        connection: &Connection,
-        slice: &str,
-        before: &SliceProperties,
-        change: &decide::PropertyChange,
-    ) -> zbus::Result<bool> {
-        if let Err(error) = slices::remember(roots, slice, before) {
-            messages::SliceNotRemembered { slice: &slice }
-                .emit(format_args!("cannot save the previous settings of {slice}: {error}"));
-        }
-        slices::set(connection, slice, change).await?;
-        Ok(true)
-    }
-
-    async fn reserve(
-        &self,
-        roots: &Roots,
-        connection: &Connection,
-        unit: &str,
-        what: Reserve,
-        from: u64,
-        to: u64,
-    ) -> zbus::Result<()> {
-        if let Err(error) = slices::remember_reserve(roots, unit, what, from) {
-            messages::SliceNotRemembered { slice: &unit }
-                .emit(format_args!("cannot save the previous settings of {unit}: {error}"));
-        }
-        slices::set_reserve(connection, unit, what, to).await?;
-        let (property, from, to) =
-            (what.property(), reserves::shown(what, from), reserves::shown(what, to));
-        messages::Reserved { unit: &unit, property: &property }
-            .emit(format_args!("set {property} of {unit} from {from} to {to}"));
-        Ok(())
-    }
-}
-
-impl SliceEffects for DryRun {
-    async fn protect(
-        &self,
-        _roots: &Roots,
-        _connection: &Connection,
-        slice: &str,
-        _before: &SliceProperties,
-        change: &decide::PropertyChange,
-    ) -> zbus::Result<bool> {
-        messages::DryRun {
-            slice: Some(&slice),
-            change: Some(&format_args!("{change:?}")),
-            ..messages::DryRun::default()
-        }
-        .emit(format_args!("would protect {slice}"));
-        Ok(false)
-    }
-
-    async fn reserve(
-        &self,
-        _roots: &Roots,
-        _connection: &Connection,
-        unit: &str,
-        what: Reserve,
-        from: u64,
-        to: u64,
-    ) -> zbus::Result<()> {
-        let (property, from, to) =
-            (what.property(), reserves::shown(what, from), reserves::shown(what, to));
-        messages::DryRun { unit: Some(&unit), ..messages::DryRun::default() }
-            .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
-        Ok(())
-    }
-}
-
 /// Runs until the receiver is gone. Settings may change while it runs.
-pub async fn guard(
+pub(crate) async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
     effects: impl SliceEffects,

@@ -2,18 +2,13 @@
 
 use zbus::Connection;
 
-use super::protection::SliceEffects;
+use super::protection::effects::{SliceEffects, shown};
 use crate::{
-    act::{
-        bus,
-        slices::{ReservesBefore, control_group, reserve},
-    },
+    act::slices::{ReservesBefore, control_group, reserve},
+    bus,
     config::settings::ProtectionSettings,
     decide::working_set::{Wanted, at_least, reserves, wanted},
-    model::{
-        protection::{HeldMemory, Reserve},
-        swap::human_bytes,
-    },
+    model::protection::{HeldMemory, Reserve},
     observe::{node, slices::service_memory},
     roots::Roots,
     state::StateFile,
@@ -76,12 +71,4 @@ pub(super) async fn ensure(
         }
     }
     Ok(failed)
-}
-
-pub(super) fn shown(what: Reserve, value: u64) -> String {
-    match (what, value) {
-        (Reserve::MemoryMin, bytes) => human_bytes(bytes),
-        (_, u64::MAX) => "not set".to_owned(),
-        (_, weight) => weight.to_string(),
-    }
 }

@@ -14,7 +14,7 @@ use wake::RETRY;
 
 use super::{Agent, effects::Effects, health::Health};
 use crate::{
-    act::freeze::{self, Orders},
+    act::offload::{self, Orders},
     decide::suspend::{Suspensions, Wake},
     errors::FileError,
     model::{
@@ -200,7 +200,7 @@ impl<E: Effects> Agent<E> {
 
     /// Reads the use of suspended pods again, before it is shown.
     pub(super) fn read_suspended(&mut self) {
-        freeze::read_again(&self.roots, &mut self.suspend.pods);
+        offload::read_again(&self.roots, &mut self.suspend.pods);
     }
 
     /// It is being evicted, or the API server no longer has it.

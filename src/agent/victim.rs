@@ -7,8 +7,8 @@ use crate::{
     decide::evict::{
         answer::EvictionAnswer,
         flight::{FlightStage, InFlight},
-        machine::Victim,
         select::Ranked,
+        verdict::Victim,
     },
     messages,
     model::{clock::SinceBoot, event::EventReason, history::What, host::Role, pressure::PodUsage},

@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use crate::{
     config::{layers::Resolved, settings::Settings, value::Problems},
     decide::check::{check as decide, exit_status},
-    model::check::Asked,
+    model::{check::Asked, unknown::sentence},
     observe::{
         check::{Scope, gather},
         kubelet,
@@ -26,7 +26,7 @@ const EXIT_BROKEN: u8 = 2;
 
 /// `configuration` is the result of loading the configuration on disk; `settings` are the loaded
 /// ones, or those in effect if loading failed.
-pub fn check(
+pub(crate) fn check(
     roots: &Roots,
     settings: &Settings,
     configuration: Result<&Resolved, &Problems>,
@@ -34,7 +34,7 @@ pub fn check(
     brief: bool,
 ) -> ExitCode {
     made(roots, settings, configuration, json, brief)
-        .unwrap_or_else(|error| super::fail(EXIT_BROKEN, &format!("{error:#}")))
+        .unwrap_or_else(|error| super::fail(EXIT_BROKEN, &sentence(error.as_ref())))
 }
 
 fn made(

@@ -2,6 +2,6 @@
 
 use crate::config::{layers::Resolved, show};
 
-pub fn check_config(resolved: &Resolved) -> anyhow::Result<()> {
+pub(crate) fn check_config(resolved: &Resolved) -> anyhow::Result<()> {
     super::print(&show::effective(resolved))
 }

@@ -2,13 +2,14 @@
 
 use std::{fs, io, path::Path};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 
 use super::suspend;
 use crate::{
     decide::{hook::FILE_NAME, suspend::Suspensions},
+    errors::FileError,
     history,
-    model::runtime::Runtime,
+    model::{runtime::Runtime, unknown::sentence},
     observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
     state::{self, Cleanup, StateContent},
@@ -16,10 +17,10 @@ use crate::{
 
 /// Continues after a failure, so that removing the package cleans up as much as possible. The error
 /// names all failures.
-pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
+pub(crate) fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     let mut failed: Vec<String> = Vec::new();
     let mut tried = |result: anyhow::Result<()>| {
-        failed.extend(result.err().map(|error| format!("{error:#}")));
+        failed.extend(result.err().map(|error| sentence(error.as_ref())));
     };
     let mut folders: Vec<_> =
         USUAL_FOLDERS.iter().map(|folder| Path::new(folder).to_owned()).collect();
@@ -59,6 +60,6 @@ fn remove(roots: &Roots, path: &Path) -> anyhow::Result<()> {
     match removed {
         Ok(()) => super::print(&format!("removed {}\n", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+        Err(error) => Err(FileError::of("remove", path)(error).into()),
     }
 }

@@ -18,10 +18,12 @@ use crate::{
         settings::Settings,
         value::{SettingOrigin, Value},
     },
+    errors::FileError,
     manifests::{
         DropIn, EvictionSoft, GrantsAsked, HyperConverged, Install, Manifest, OpenShiftVersion,
         Package, Rollout, names, render,
     },
+    model::unknown::sentence,
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -35,7 +37,7 @@ enum InstallBy {
 }
 
 #[derive(Debug, Args)]
-pub struct Manifests {
+pub(crate) struct Manifests {
     /// OpenShift version of the cluster: `oc get clusterversion` shows it
     #[arg(long, value_name = "4.x", value_parser = clap::value_parser!(OpenShiftVersion))]
     openshift: OpenShiftVersion,
@@ -105,16 +107,16 @@ pub struct Manifests {
     out: Option<PathBuf>,
 }
 
-pub fn manifests(asked: Manifests) -> ExitCode {
+pub(crate) fn manifests(asked: Manifests) -> ExitCode {
     let out = asked.out.clone();
     let rollout = match rollout(asked) {
         Ok(rollout) => rollout,
-        Err(error) => return fail(EXIT_CONFIG, &format!("{error:#}")),
+        Err(error) => return fail(EXIT_CONFIG, &sentence(error.as_ref())),
     };
     match render(&rollout) {
         Ok(manifests) => match deliver(&manifests, &rollout.pool, out.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(1, &format!("{error:#}")),
+            Err(error) => fail(1, &sentence(error.as_ref())),
         },
         Err(problems) => {
             fail(EXIT_CONFIG, &format!("no manifests rendered:\n  {}", problems.join("\n  ")))
@@ -131,18 +133,18 @@ fn deliver(manifests: &[Manifest], pool: &str, out: Option<&Path>) -> anyhow::Re
         });
         return super::print(&text);
     };
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).map_err(FileError::of("make", folder))?;
     // Remove files of an earlier rendering, because apply.sh applies all files in its directory. Other
     // files are not ours.
     for name in names(pool) {
         let path = folder.join(&name);
         if !manifests.iter().any(|manifest| manifest.name == name) && path.exists() {
-            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            fs::remove_file(&path).map_err(FileError::of("remove", &path))?;
         }
     }
     for Manifest { name, text } in manifests {
         let path = folder.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, text).map_err(FileError::of("write", &path))?;
     }
     super::print(&format!("sh {}\n", folder.join("apply.sh").display()))
 }
@@ -150,8 +152,7 @@ fn deliver(manifests: &[Manifest], pool: &str, out: Option<&Path>) -> anyhow::Re
 fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
     let mut drop_ins = vec![DropIn { name: "50-cluster.toml", text: asked.cluster_toml() }];
     if let Some(file) = &asked.config {
-        let text = fs::read_to_string(file)
-            .with_context(|| format!("cannot read --config {}", file.display()))?;
+        let text = fs::read_to_string(file).map_err(FileError::of("read", file))?;
         drop_ins.push(DropIn { name: "60-cluster.toml", text });
     }
     let texts: Vec<(PathBuf, &str)> =

@@ -10,7 +10,6 @@ use std::{
 use anyhow::Context;
 
 use crate::{
-    act::records::Records,
     config::settings::Settings,
     decide::kubelet::as_in_force,
     decide::{decision::Snapshot, guests::without_overcommitment, suspend::Suspensions},
@@ -28,6 +27,7 @@ use crate::{
         obstacles::obstacles,
         pressure::{activity, memory_events, pod_usage, usage},
         published::{age, is_running, published},
+        records,
         tree::Tree,
     },
     report::{
@@ -49,7 +49,7 @@ const SILENT: Duration = Duration::from_secs(3 * 3600);
 
 /// Options of the display.
 #[derive(Clone, Copy, Debug)]
-pub struct OverviewOptions {
+pub(crate) struct OverviewOptions {
     pub json: bool,
     pub brief: bool,
     pub watch: bool,
@@ -59,7 +59,7 @@ pub struct OverviewOptions {
 
 /// In which order pods are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Sort {
+pub(crate) enum Sort {
     /// Swap used
     Swap,
     /// Pages read back from swap
@@ -84,7 +84,11 @@ fn sort(pods: &mut [OverviewPodRow], by: Sort) {
 }
 
 /// With `brief`, returns true if the node is right.
-pub fn status(roots: &Roots, settings: &Settings, shown: OverviewOptions) -> anyhow::Result<bool> {
+pub(crate) fn status(
+    roots: &Roots,
+    settings: &Settings,
+    shown: OverviewOptions,
+) -> anyhow::Result<bool> {
     let mut host = OverviewHost::new(roots, settings)?;
     let mut before = host.look()?;
     let mut pause = BETWEEN;
@@ -119,7 +123,7 @@ pub fn status(roots: &Roots, settings: &Settings, shown: OverviewOptions) -> any
 }
 
 /// `wanted` is a pod's name, with or without its namespace and a slash, or its UID.
-pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Result<()> {
+pub(crate) fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Result<()> {
     let mut host = OverviewHost::new(roots, settings)?;
     let look = host.look()?;
     let overview = host.overview(&look, &look);
@@ -201,7 +205,7 @@ impl<'a> OverviewHost<'a> {
     fn look(&mut self) -> anyhow::Result<OverviewSample> {
         // The agent's own records: it keeps them while the API server is unreachable, and after its
         // end.
-        self.pods = Records::new(&self.roots).load();
+        self.pods = records::pods(&self.roots);
         let mut changes = crate::observe::tree::Changes::default();
         self.tree.scan(&mut changes);
         let (mut containers, mut notes) = (Vec::new(), Vec::new());

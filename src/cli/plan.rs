@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 
 use crate::{
-    act::records::Records,
     config::settings::Settings,
     decide::{
         decision::Snapshot,
@@ -26,6 +25,7 @@ use crate::{
         kubelet, node,
         obstacles::obstacles,
         published::is_running,
+        records,
         tree::Tree,
     },
     provision::Provisioning,
@@ -37,7 +37,12 @@ use crate::{
 /// Time to wait for the API server before using the agent's records.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow::Result<()> {
+pub(crate) fn plan(
+    roots: &Roots,
+    settings: &Settings,
+    json: bool,
+    all: bool,
+) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
     let (pods, mut notes) = pods(roots, settings, &runtime);
     let kubelet = runtime.block_on(kubelet::service(roots));
@@ -129,12 +134,12 @@ fn pods(
             .unwrap_or_else(|_| Err(late()))
     });
     asked.unwrap_or_else(|failure| {
-        (Records::new(roots).load(), vec![failure.sentence("using the agent's records")])
+        (records::pods(roots), vec![failure.sentence("using the agent's records")])
     })
 }
 
 /// Shows the effect of another `overcommit-percent`, and changes nothing.
-pub fn other_percent(
+pub(crate) fn other_percent(
     roots: &Roots,
     settings: &Settings,
     percent: u64,

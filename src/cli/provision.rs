@@ -9,10 +9,11 @@ use std::{
 };
 
 use crate::{
-    act::{bus, swap::zram},
+    act::swap::zram,
+    bus,
     config::settings::{Settings, SwapKind},
     messages,
-    model::swap::human_bytes,
+    model::{swap::human_bytes, unknown::sentence},
     observe::{files::FileWatch, kubelet},
     provision::{ProvisionError, ProvisionOutcome, Provisioning},
     report::{log, notify},
@@ -24,7 +25,7 @@ const EXIT_CONFLICT: u8 = 69;
 /// EX_TEMPFAIL of sysexits.h: swap exists, but differs from the configuration.
 const EXIT_KEPT: u8 = 75;
 
-pub fn provision(
+pub(crate) fn provision(
     roots: &Roots,
     settings: &Settings,
     dry_run: bool,
@@ -50,7 +51,7 @@ pub fn provision(
         if let Err(error) = started {
             messages::ProvisionStep.emit_at(
                 messages::LogLevel::Warn,
-                format_args!("cannot start modprobe@zram.service: {error:#}"),
+                format_args!("cannot start modprobe@zram.service: {}", sentence(error.as_ref())),
             );
         }
     }
@@ -72,7 +73,12 @@ async fn appears(path: &Path) {
     }
 }
 
-pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool, if_unused: bool) -> ExitCode {
+pub(crate) fn deprovision(
+    roots: &Roots,
+    settings: &Settings,
+    dry_run: bool,
+    if_unused: bool,
+) -> ExitCode {
     log::start(settings.verbosity);
     with_progress(|progress| {
         let provisioning = Provisioning { roots, settings, kubelet_unit: None, dry_run, progress };

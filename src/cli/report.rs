@@ -3,7 +3,6 @@
 use crate::model::counted::counted;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use jiff::{Span, Timestamp, tz::TimeZone};
 use serde::Serialize;
@@ -13,6 +12,7 @@ use crate::{
         history::{Sustained, recent, summary, sustained},
         reclaim::history::{Advice, WorkingSets},
     },
+    errors::FileError,
     history::{self, History},
     report::{history as shown, plot},
     roots::Roots,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// Start of the report: yesterday, today, a duration before now (90m, 2h, 3d), a date or an RFC 3339
     /// time; days begin at midnight UTC
     #[arg(long, value_name = "TIME", default_value = "yesterday")]
@@ -57,7 +57,7 @@ fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
     Ok((history, notes))
 }
 
-pub fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
+pub(crate) fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
     // The reason of the library that reads times names its own terms.
     let since = since(&asked.since, now).map_err(|_| {
@@ -100,7 +100,7 @@ struct Advised<'a> {
     working_sets: Option<Advice>,
 }
 
-pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
+pub(crate) fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     let (history, mut notes) = read(roots)?;
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
     let minutes = recent(&history.minutes, now);
@@ -128,8 +128,8 @@ pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     super::print(&(notes + &shown::advice(&sustained) + &measured))
 }
 
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+fn write(file: &Path, text: &str) -> Result<(), FileError> {
+    std::fs::write(file, text).map_err(FileError::of("write", file))
 }
 
 /// Parses a point in time.

@@ -1,10 +1,13 @@
 //! `wasp-agent run`.
 
 use super::suspend;
-use crate::{act::memory, agent, config::settings::Settings, messages, report::log, roots::Roots};
+use crate::{
+    act::memory, agent, config::settings::Settings, messages, model::unknown::sentence,
+    report::log, roots::Roots,
+};
 
 /// `in_force` is `settings` as TOML.
-pub fn run(
+pub(crate) fn run(
     roots: Roots,
     settings: Settings,
     in_force: String,
@@ -33,12 +36,12 @@ pub fn run(
 
 /// Resumes suspended pods: if the agent does not start, or fails, no other program would resume
 /// them.
-pub fn wake_left(roots: &Roots) {
+pub(crate) fn wake_left(roots: &Roots) {
     // Another running agent handles its own pods.
     if suspend::is_served(roots) {
         return;
     }
     if let Err(error) = suspend::wake_left(roots) {
-        super::warn(&format!("{error:#}"));
+        super::warn(&sentence(error.as_ref()));
     }
 }

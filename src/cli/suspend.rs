@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::{
     act::{
         freeze::{self, Thawed},
-        systemd,
+        offload, systemd,
     },
     config::settings::Settings,
     decide::suspend::Suspensions,
@@ -26,14 +26,14 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 const LONGEST_BYTES: u64 = 16 << 20;
 
-pub fn suspend(roots: &Roots, pod: &str, dry_run: bool, force: bool) -> anyhow::Result<()> {
+pub(crate) fn suspend(roots: &Roots, pod: &str, dry_run: bool, force: bool) -> anyhow::Result<()> {
     let (namespace, pod) = names(pod)?;
     show(ask(roots, &SuspendRequest::Suspend { namespace, pod, dry_run, force })?, false)
 }
 
 /// Without a running agent, uses its state file: a pod must not stay suspended because the agent
 /// does not start.
-pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
+pub(crate) fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
     let (namespace, pod) = names(pod)?;
     if is_served(roots) {
         return show(ask(roots, &SuspendRequest::Resume { namespace, pod })?, false);
@@ -51,19 +51,19 @@ pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
     }
 }
 
-pub fn suspended(roots: &Roots, json: bool) -> anyhow::Result<()> {
+pub(crate) fn suspended(roots: &Roots, json: bool) -> anyhow::Result<()> {
     if is_served(roots) {
         return show(ask(roots, &SuspendRequest::Suspended)?, json);
     }
     let mut pods = StateFile::<Suspensions>::new(roots).load()?.unwrap_or_default();
-    freeze::read_again(roots, &mut pods);
+    offload::read_again(roots, &mut pods);
     let rows = pods.iter().flat_map(Suspended::rows).collect();
     show(Reply::Done { text: String::new(), rows }, json)
 }
 
 /// Returns true if an agent listens on the socket. The caller's request reports other errors of the
 /// socket.
-pub fn is_served(roots: &Roots) -> bool {
+pub(crate) fn is_served(roots: &Roots) -> bool {
     let absent = |error: io::Error| {
         matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
     };
@@ -71,7 +71,7 @@ pub fn is_served(roots: &Roots) -> bool {
 }
 
 /// Resumes all pods that an agent has left suspended, and prints them.
-pub fn wake_left(roots: &Roots) -> anyhow::Result<()> {
+pub(crate) fn wake_left(roots: &Roots) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
     // The kubelet's configuration determines the place of the pods' cgroups, not ours.
     let unit = runtime.block_on(kubelet::service(roots));

@@ -3,15 +3,13 @@
 use anyhow::{Context, anyhow};
 
 use crate::{
-    act::{
-        bus,
-        slices::{ReservesBefore, SlicesBefore, properties, set, set_reserve, undoing},
-    },
+    act::slices::{ReservesBefore, SlicesBefore, properties, set, set_reserve, undoing},
+    bus,
     roots::Roots,
     state::{StateContent, StateFile},
 };
 
-pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
+pub(crate) fn unprotect(roots: &Roots) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
         let before = StateFile::<SlicesBefore>::new(roots);
         let slices = before.load()?.unwrap_or_default().slices;

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    bounded::{LARGEST_BYTES, read_bounded},
     decide::{estimate::Annotated, wish},
     model::pod::PodUid,
-    observe::bounded::{LARGEST_BYTES, read_bounded},
 };
 
 /// The needed part of the state.

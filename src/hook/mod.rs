@@ -12,11 +12,11 @@ mod target;
 use std::io::Read;
 
 use crate::{
-    act::records::{self, Granted},
     act::{Written, cgroup::write_limit},
     decide::estimate::{self, Claims, Why},
     errors::FileError,
     model::{hook::EstimateSettings, swap::SwapMax},
+    observe::records::{self, Granted},
     roots::Roots,
     state::StateFile,
 };

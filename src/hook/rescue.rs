@@ -15,7 +15,7 @@ use crate::{model::swap::SwapMax, roots::Roots};
 pub struct Progress(Mutex<Reached>);
 
 #[derive(Debug, Default)]
-pub enum Reached {
+pub(crate) enum Reached {
     #[default]
     Nothing,
     Container(HookTarget),

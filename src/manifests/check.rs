@@ -15,7 +15,7 @@ use crate::{
 const PAGE: u64 = 4096;
 
 /// Returns every problem of `rollout`, with the fix.
-pub fn problems(rollout: &Rollout) -> Vec<String> {
+pub(crate) fn problems(rollout: &Rollout) -> Vec<String> {
     let mut problems = Vec::new();
     let pool = &rollout.pool;
     if !is_label(pool) {

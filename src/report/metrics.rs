@@ -14,10 +14,10 @@ use prometheus_client::{
 };
 
 use crate::{
-    config::settings::{EvictionMode, Grants, ReclaimMode},
+    config::settings::{EvictionMode, Grants, ReclaimMode, Signal},
     decide::{
         decision::Cause,
-        evict::{answer::EvictionOutcome, flight::FlightStage, signals::Signal},
+        evict::{answer::EvictionOutcome, flight::FlightStage},
         reclaim::Phase,
     },
     model::{

@@ -2,7 +2,7 @@ use super::*;
 use crate::model::published;
 
 /// A publication with one of everything.
-pub fn example() -> Published {
+pub(crate) fn example() -> Published {
     let text = include_str!("../../tests/golden/metrics/status.json");
     serde_json::from_str(text).unwrap()
 }

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Breaks a node, and compares the reports in the three places.
-pub fn judge(broken: &Broken) {
+pub(crate) fn judge(broken: &Broken) {
     let Broken { name, breaks, then, cause, remedy, check, paste } = broken;
     let node = Node::new();
     breaks(&node);
@@ -70,7 +70,7 @@ pub fn judge(broken: &Broken) {
 }
 
 /// A broken node.
-pub struct Broken {
+pub(crate) struct Broken {
     pub name: &'static str,
     /// A change before the agent starts.
     pub breaks: fn(&Node),
@@ -101,7 +101,7 @@ fn refuse(node: &Node, code: u16, message: &str) {
     }
 }
 
-pub const BROKEN: &[Broken] = &[
+pub(crate) const BROKEN: &[Broken] = &[
     Broken {
         name: "a drop-in of the kubelet overrides its file",
         breaks: |n| {
@@ -518,7 +518,7 @@ pub const BROKEN: &[Broken] = &[
 
 /// A writer that no budget of repairs detects, because it changes a limit only a second after each
 /// repair.
-pub const SLOW_WRITER: Broken = Broken {
+pub(crate) const SLOW_WRITER: Broken = Broken {
     name: "a slow writer that fights",
     breaks: WELL,
     then: |n, _| {

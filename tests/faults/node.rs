@@ -7,18 +7,18 @@ use test_apiserver::Handle;
 
 use crate::support::{Agent, FakeHost, MIB, NODE, PATIENCE, api_server, container_id, pod, uid};
 
-pub const RAM: u64 = 4096 * MIB;
-pub const SWAP: u64 = 2048 * MIB;
-pub const HOOKS: &str = "/run/containers/oci/hooks.d";
+pub(crate) const RAM: u64 = 4096 * MIB;
+pub(crate) const SWAP: u64 = 2048 * MIB;
+pub(crate) const HOOKS: &str = "/run/containers/oci/hooks.d";
 
-pub struct Node {
+pub(crate) struct Node {
     pub host: FakeHost,
     pub server: Handle,
     _data: tempfile::TempDir,
 }
 
 impl Node {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (data, server) = api_server();
         let host = FakeHost::new(RAM, SWAP);
         host.use_kubeconfig(&server);
@@ -26,7 +26,7 @@ impl Node {
     }
 
     /// Creates a pod with one container in a cgroup, as the runtime leaves it.
-    pub fn pod(&self, object: &Value, number: usize, swap_max: &str) -> Container {
+    pub(crate) fn pod(&self, object: &Value, number: usize, swap_max: &str) -> Container {
         let pod = self.server.apply(object).unwrap();
         let cgroup = self.host.container(uid(&pod), &container_id(number), "main", swap_max);
         self.uses(&cgroup, 0, 0);
@@ -35,14 +35,14 @@ impl Node {
         Container { cgroup, path: format!("/api/v1/namespaces/{namespace}/pods/{name}") }
     }
 
-    pub fn uses(&self, cgroup: &str, memory_bytes: u64, swap_bytes: u64) {
+    pub(crate) fn uses(&self, cgroup: &str, memory_bytes: u64, swap_bytes: u64) {
         self.host.write(&format!("{cgroup}/memory.stat"), "inactive_file 0\n");
         self.host.write(&format!("{cgroup}/memory.current"), &format!("{memory_bytes}\n"));
         self.host.write(&format!("{cgroup}/memory.swap.current"), &format!("{swap_bytes}\n"));
     }
 
     /// Sets the use of RAM and swap: all of it, or hardly any.
-    pub fn presses(&self, pressed: bool) {
+    pub(crate) fn presses(&self, pressed: bool) {
         self.host.memory(RAM, SWAP);
         if pressed {
             let path = self.host.path("/proc/meminfo");
@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// Returns the names of pods that are being deleted.
-    pub fn leaving(&self) -> Vec<String> {
+    pub(crate) fn leaving(&self) -> Vec<String> {
         let list = self.server.get("/api/v1/pods").unwrap();
         let leaving = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_string();
         let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
@@ -66,7 +66,7 @@ impl Node {
     }
 
     /// Checks the invariants of files at any time when the agent may have died.
-    pub fn assert_files_are_whole(&self, when: &str) {
+    pub(crate) fn assert_files_are_whole(&self, when: &str) {
         for folder in ["/run/wasp-agent", "/run/wasp-agent/pods", HOOKS] {
             for (name, text) in files(&self.host.path(folder)) {
                 if name.ends_with(".json") && !name.starts_with(".wasp-agent-new-") {
@@ -77,7 +77,7 @@ impl Node {
         }
     }
 
-    pub fn assert_nothing_is_left_over(&self, when: &str) {
+    pub(crate) fn assert_nothing_is_left_over(&self, when: &str) {
         for folder in ["/run/wasp-agent", "/run/wasp-agent/pods", HOOKS] {
             let names: Vec<_> = files(&self.host.path(folder)).map(|(name, _)| name).collect();
             assert!(
@@ -88,31 +88,31 @@ impl Node {
     }
 }
 
-pub struct Container {
+pub(crate) struct Container {
     pub cgroup: String,
     /// Path of its pod in the API.
     pub path: String,
 }
 
 /// Returns name and content of each file in `folder`.
-pub fn files(folder: &Path) -> impl Iterator<Item = (String, String)> {
+pub(crate) fn files(folder: &Path) -> impl Iterator<Item = (String, String)> {
     fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| {
         let text = fs::read_to_string(entry.path()).ok()?;
         Some((entry.file_name().into_string().ok()?, text))
     })
 }
 
-pub fn burstable(name: &str, mebibytes: u64) -> Value {
+pub(crate) fn burstable(name: &str, mebibytes: u64) -> Value {
     pod(name, NODE, Some(&format!("{mebibytes}Mi")), None)
 }
 
 /// Returns LimitedSwap's grant for this request.
-pub fn share(mebibytes: u64) -> u64 {
+pub(crate) fn share(mebibytes: u64) -> u64 {
     mebibytes * MIB / (RAM / SWAP)
 }
 
 /// Waits until `done`, or until the agent has ended; returns true if it has not ended.
-pub fn lives_until(agent: &mut Agent, what: &str, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn lives_until(agent: &mut Agent, what: &str, mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(status) = agent.ended() {

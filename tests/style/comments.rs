@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Text, documents::prose, named};
 
 /// Returns the paragraphs and list items of a file's comments, without code.
-pub fn of(path: &Path) -> Vec<Text> {
+pub(crate) fn of(path: &Path) -> Vec<Text> {
     let text = fs::read_to_string(path).unwrap();
     let markers: &[&str] = if path.extension().is_some_and(|end| end == "rs") {
         &["///", "//!", "//"]

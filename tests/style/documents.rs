@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Text, named};
 
 /// Returns the paragraphs, list items and table cells of a file, without code.
-pub fn of(path: &Path) -> Vec<Text> {
+pub(crate) fn of(path: &Path) -> Vec<Text> {
     let text = fs::read_to_string(path).unwrap();
     let markdown = path.extension().is_some_and(|end| end == "md");
     let blocks = if markdown { markdown_blocks(&text) } else { manual_blocks(&text) };
@@ -14,7 +14,7 @@ pub fn of(path: &Path) -> Vec<Text> {
 }
 
 /// Removes code and the targets of links.
-pub fn prose(text: &str) -> String {
+pub(crate) fn prose(text: &str) -> String {
     let mut plain = String::new();
     for (index, part) in text.split('`').enumerate() {
         plain += if index % 2 == 0 { part } else { "CODE" };

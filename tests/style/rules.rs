@@ -49,13 +49,13 @@ const ACTORS: &[&str] = &[
 ];
 
 #[derive(Debug)]
-pub struct Finding {
+pub(crate) struct Finding {
     pub rule: &'static str,
     pub what: String,
 }
 
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Banned sequences of words, in lower case.
     banned: Vec<Vec<String>>,
     longest: usize,
@@ -71,22 +71,22 @@ fn words(text: &str) -> Vec<String> {
 
 impl Rules {
     /// For strings in code.
-    pub fn of_strings(glossary: &Path) -> Self {
+    pub(crate) fn of_strings(glossary: &Path) -> Self {
         Self { numbers: true, ..Self::of_comments(glossary) }
     }
 
-    pub fn of_comments(glossary: &Path) -> Self {
+    pub(crate) fn of_comments(glossary: &Path) -> Self {
         Self { longest: LONGEST_IN_CODE, ..Self::of_documents(glossary) }
     }
 
-    pub fn of_documents(glossary: &Path) -> Self {
+    pub(crate) fn of_documents(glossary: &Path) -> Self {
         let text = fs::read_to_string(glossary).unwrap();
         let banned: BTreeSet<Vec<String>> = banned(&text).iter().map(|not| words(not)).collect();
         assert!(banned.len() > 10, "{} has no column Not", glossary.display());
         Self { banned: banned.into_iter().collect(), longest: LONGEST, numbers: false }
     }
 
-    pub fn check(&self, whole: &str) -> Vec<Finding> {
+    pub(crate) fn check(&self, whole: &str) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut add = |rule, what: String| findings.push(Finding { rule, what });
         let text = &without_placeholders(whole);

@@ -14,7 +14,7 @@ const FOR_DEVELOPERS: &[&str] =
 const FEWEST: usize = 3;
 
 /// The texts in code of a file; tests, attributes other than `#[error(…)]` and comments are left out.
-pub fn of(path: &Path) -> Vec<Text> {
+pub(crate) fn of(path: &Path) -> Vec<Text> {
     let name = path.file_name().unwrap().to_str().unwrap();
     let for_tests =
         name.contains("test") || matches!(name, "fixtures.rs" | "sim.rs" | "properties.rs");
@@ -104,7 +104,7 @@ fn value(literal: &str) -> Option<String> {
 }
 
 /// Help of every command and option.
-pub fn help() -> Vec<Text> {
+pub(crate) fn help() -> Vec<Text> {
     let mut texts = Vec::new();
     let mut open = vec![wasp_agent::cli::command()];
     while let Some(command) = open.pop() {

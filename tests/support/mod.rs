@@ -9,7 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
-pub mod node;
+pub(crate) mod node;
 
 use std::{
     fs::{self, File},
@@ -24,17 +24,17 @@ use std::{
 use serde_json::{Value, json};
 use test_apiserver::{ApiServer, Handle, Options};
 
-pub const MIB: u64 = 1 << 20;
-pub const NODE: &str = "node-a";
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const NODE: &str = "node-a";
 /// Long enough for a busy machine; no test waits for its end.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct FakeHost {
+pub(crate) struct FakeHost {
     folder: tempfile::TempDir,
 }
 
 impl FakeHost {
-    pub fn new(ram_bytes: u64, swap_bytes: u64) -> Self {
+    pub(crate) fn new(ram_bytes: u64, swap_bytes: u64) -> Self {
         let host = Self { folder: tempfile::tempdir().unwrap() };
         host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
         host.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
@@ -48,16 +48,16 @@ impl FakeHost {
         host
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root().join(path.trim_start_matches('/'))
     }
 
     /// Writes atomically, because the agent may read at any time.
-    pub fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         let folder = path.parent().unwrap();
         fs::create_dir_all(folder).unwrap();
@@ -66,7 +66,7 @@ impl FakeHost {
         file.persist(path).unwrap();
     }
 
-    pub fn memory(&self, ram_bytes: u64, swap_bytes: u64) {
+    pub(crate) fn memory(&self, ram_bytes: u64, swap_bytes: u64) {
         let (ram, swap) = (ram_bytes / 1024, swap_bytes / 1024);
         let zero = [
             "Buffers",
@@ -90,7 +90,7 @@ impl FakeHost {
         self.write("/proc/meminfo", &text);
     }
 
-    pub fn use_kubeconfig(&self, server: &Handle) {
+    pub(crate) fn use_kubeconfig(&self, server: &Handle) {
         let link = self.path("/var/lib/kubelet/kubeconfig");
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(server.node_kubeconfig(NODE).unwrap(), link).unwrap();
@@ -98,7 +98,7 @@ impl FakeHost {
 
     /// Creates a container's cgroup as a runtime leaves it, with the bundle that has its name;
     /// returns the cgroup's path on the host.
-    pub fn container(&self, pod_uid: &str, id: &str, name: &str, swap_max: &str) -> String {
+    pub(crate) fn container(&self, pod_uid: &str, id: &str, name: &str, swap_max: &str) -> String {
         let bundle = json!({"annotations": {
             "io.kubernetes.pod.uid": pod_uid,
             "io.kubernetes.cri-o.ContainerType": if name == "POD" { "sandbox" } else { "container" },
@@ -113,13 +113,13 @@ impl FakeHost {
     }
 
     /// Removes the cgroup immediately, as the kernel does.
-    pub fn remove_container(&self, cgroup: &str) {
+    pub(crate) fn remove_container(&self, cgroup: &str) {
         self.remove(&self.path(cgroup));
     }
 
     /// Removes the cgroup of the pod that contains the container's `cgroup`, as a kubelet does when
     /// the pod's containers have ended.
-    pub fn remove_pod_of(&self, cgroup: &str) {
+    pub(crate) fn remove_pod_of(&self, cgroup: &str) {
         self.remove_container(cgroup);
         self.remove(self.path(cgroup).parent().unwrap());
     }
@@ -133,21 +133,21 @@ impl FakeHost {
         }
     }
 
-    pub fn limit(&self, cgroup: &str) -> String {
+    pub(crate) fn limit(&self, cgroup: &str) -> String {
         let text = fs::read_to_string(self.path(cgroup).join("memory.swap.max")).unwrap();
         text.trim_end().to_owned()
     }
 
     /// Writes once, without truncating, like a write to cgroupfs: the agent never reads half a
     /// limit.
-    pub fn set_limit(&self, cgroup: &str, value: &str) {
+    pub(crate) fn set_limit(&self, cgroup: &str, value: &str) {
         let file =
             File::options().write(true).open(self.path(cgroup).join("memory.swap.max")).unwrap();
         file.write_all_at(format!("{value:\n<20}").as_bytes(), 0).unwrap();
     }
 
     /// Waits for the limit, and returns the time that it took.
-    pub fn await_limit(&self, cgroup: &str, expected: &str) -> Duration {
+    pub(crate) fn await_limit(&self, cgroup: &str, expected: &str) -> Duration {
         let start = Instant::now();
         while self.limit(cgroup) != expected {
             assert!(
@@ -162,7 +162,7 @@ impl FakeHost {
 }
 
 /// Starts an API server with its data in a separate directory.
-pub fn api_server() -> (tempfile::TempDir, Handle) {
+pub(crate) fn api_server() -> (tempfile::TempDir, Handle) {
     let folder = tempfile::tempdir().unwrap();
     let mut options = Options::new(folder.path());
     options.nodes = vec![NODE.to_owned()];
@@ -171,7 +171,7 @@ pub fn api_server() -> (tempfile::TempDir, Handle) {
 }
 
 /// Builds a pod with one container `main`, with these requests and limits of memory.
-pub fn pod(name: &str, node: &str, request: Option<&str>, limit: Option<&str>) -> Value {
+pub(crate) fn pod(name: &str, node: &str, request: Option<&str>, limit: Option<&str>) -> Value {
     let amount =
         |amount: Option<&str>| amount.map_or(json!({}), |memory| json!({"memory": memory}));
     json!({
@@ -185,16 +185,16 @@ pub fn pod(name: &str, node: &str, request: Option<&str>, limit: Option<&str>) -
 }
 
 /// Returns the UID that the API server gave.
-pub fn uid(object: &Value) -> &str {
+pub(crate) fn uid(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap()
 }
 
-pub fn container_id(number: usize) -> String {
+pub(crate) fn container_id(number: usize) -> String {
     format!("{number:064x}")
 }
 
 /// Returns `promtool`; without it, prints that the test is skipped.
-pub fn promtool() -> Option<Command> {
+pub(crate) fn promtool() -> Option<Command> {
     match Command::new("promtool").arg("--version").output() {
         Ok(_) => Some(Command::new("promtool")),
         Err(error) => {
@@ -209,7 +209,7 @@ pub fn promtool() -> Option<Command> {
 }
 
 /// Returns the agent that cargo has built next to this program.
-pub fn agent_binary() -> PathBuf {
+pub(crate) fn agent_binary() -> PathBuf {
     option_env!("CARGO_BIN_EXE_wasp-agent").map_or_else(
         || {
             let here = std::env::current_exe().unwrap();
@@ -219,7 +219,7 @@ pub fn agent_binary() -> PathBuf {
     )
 }
 
-pub struct Agent {
+pub(crate) struct Agent {
     child: Child,
     notifications: mpsc::Receiver<String>,
     _socket: tempfile::TempDir,
@@ -228,7 +228,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn command(host: &FakeHost, arguments: &[&str]) -> Command {
+    pub(crate) fn command(host: &FakeHost, arguments: &[&str]) -> Command {
         Self::command_of(&agent_binary(), host, arguments)
     }
 
@@ -239,23 +239,23 @@ impl Agent {
     }
 
     /// Starts the agent as systemd would and waits until it is ready.
-    pub fn start(host: &FakeHost) -> Self {
+    pub(crate) fn start(host: &FakeHost) -> Self {
         Self::start_with(host, &["run"])
     }
 
-    pub fn start_with(host: &FakeHost, arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(host: &FakeHost, arguments: &[&str]) -> Self {
         let mut agent = Self::spawn(host, arguments, "");
         agent.hears_beside("READY=1");
         agent
     }
 
     /// Starts the agent with `FAILPOINTS` and does not wait.
-    pub fn spawn(host: &FakeHost, arguments: &[&str], failpoints: &str) -> Self {
+    pub(crate) fn spawn(host: &FakeHost, arguments: &[&str], failpoints: &str) -> Self {
         Self::spawn_program(&agent_binary(), host, arguments, failpoints)
     }
 
     /// As [`Agent::start_with`], with an agent at another path.
-    pub fn start_program(program: &Path, host: &FakeHost, arguments: &[&str]) -> Self {
+    pub(crate) fn start_program(program: &Path, host: &FakeHost, arguments: &[&str]) -> Self {
         let mut agent = Self::spawn_program(program, host, arguments, "");
         agent.hears_beside("READY=1");
         agent
@@ -287,17 +287,17 @@ impl Agent {
     }
 
     /// Returns the exit status if it has ended.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for a notification line that contains `text` and returns it. Consumes it and the lines
     /// before it.
-    pub fn hears(&mut self, text: &str) -> String {
+    pub(crate) fn hears(&mut self, text: &str) -> String {
         let index = self.hears_beside(text);
         self.heard.drain(..=index).next_back().unwrap()
     }
@@ -325,24 +325,24 @@ impl Agent {
         }
     }
 
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 
     /// Waits for its end; returns the exit code and its complete log.
-    pub fn ends(mut self) -> (Option<i32>, String) {
+    pub(crate) fn ends(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().unwrap();
         (status.code(), self.read_log())
     }
 
-    pub fn stop(self) -> (Option<i32>, String) {
+    pub(crate) fn stop(self) -> (Option<i32>, String) {
         self.signal("-TERM");
         self.ends()
     }
 
     /// Ends it; returns its complete log.
-    pub fn log(&mut self) -> String {
+    pub(crate) fn log(&mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.read_log()

@@ -23,13 +23,13 @@ use wasp_agent::{
 
 use super::{FakeHost, MIB, NODE};
 
-pub const GIB: u64 = 1024 * MIB;
-pub const HOOK: &str = "/run/containers/oci/hooks.d/99-wasp-agent.json";
-pub const KUBELET: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\nevictionHard:\n  \
+pub(crate) const GIB: u64 = 1024 * MIB;
+pub(crate) const HOOK: &str = "/run/containers/oci/hooks.d/99-wasp-agent.json";
+pub(crate) const KUBELET: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\nevictionHard:\n  \
                        memory.available: 100Mi\n";
 
 /// A node of 64 GiB with its system on vda, and an encrypted swap of 32 GiB on vdb.
-pub fn healthy() -> FakeHost {
+pub(crate) fn healthy() -> FakeHost {
     let host = FakeHost::new(64 * GIB, 32 * GIB);
     host.write("/usr/lib/wasp-agent/config.d/10-test.toml", "");
     let swap = "overcommit-percent = 150\n[swap]\nkind = \"partition\"\npath = \"/dev/mapper/wasp-swap\"\n";
@@ -97,7 +97,7 @@ fn link_program(host: &FakeHost, path: &str) {
 }
 
 /// Copies the hook's program to the host, for tests that break it.
-pub fn own_hook(host: &FakeHost) -> PathBuf {
+pub(crate) fn own_hook(host: &FakeHost) -> PathBuf {
     let path = host.path("/usr/bin/wasp-hook");
     let built = fs::canonicalize(&path).unwrap();
     fs::remove_file(&path).unwrap();
@@ -105,13 +105,13 @@ pub fn own_hook(host: &FakeHost) -> PathBuf {
     path
 }
 
-pub fn pressure(host: &FakeHost, some: &str, full: &str) {
+pub(crate) fn pressure(host: &FakeHost, some: &str, full: &str) {
     let line =
         |what: &str, avg10: &str| format!("{what} avg10={avg10} avg60=0.00 avg300=0.00 total=9\n");
     host.write("/proc/pressure/memory", &(line("some", some) + &line("full", full)));
 }
 
-pub fn swaps(host: &FakeHost, lines: &[&str]) {
+pub(crate) fn swaps(host: &FakeHost, lines: &[&str]) {
     host.write("/proc/swaps", &format!("Filename Type Size Used Priority\n{}\n", lines.join("\n")));
     // As mkswap(8) writes it: include/linux/swap.h, `union swap_header`.
     let mut page = vec![0; 4096];
@@ -123,13 +123,13 @@ pub fn swaps(host: &FakeHost, lines: &[&str]) {
     }
 }
 
-pub fn selinux(host: &FakeHost, enforce: &str) {
+pub(crate) fn selinux(host: &FakeHost, enforce: &str) {
     host.write("/etc/selinux/config", "SELINUX=enforcing\n");
     host.write("/sys/fs/selinux/enforce", enforce);
 }
 
 /// Mounts the system on vda, and a pod's Secret on a tmpfs with `option`.
-pub fn mounts(host: &FakeHost, option: &str) {
+pub(crate) fn mounts(host: &FakeHost, option: &str) {
     let secret = "/var/lib/kubelet/pods/x/volumes/kubernetes.io~secret/y";
     let text = format!(
         "21 1 254:0 / / rw - xfs /dev/vda rw\n22 21 0:40 / {secret} rw - tmpfs tmpfs rw,{option}\n"
@@ -139,7 +139,7 @@ pub fn mounts(host: &FakeHost, option: &str) {
 
 /// Gathers facts from the host's files, with the answers of systemd and the API server of a healthy
 /// node.
-pub fn recorded(host: &FakeHost) -> HostFacts {
+pub(crate) fn recorded(host: &FakeHost) -> HostFacts {
     let roots = Roots::at(host.root());
     let loaded = wasp_agent::observe::settings::load(&roots, |_| None);
     let (settings, configuration) = match &loaded {

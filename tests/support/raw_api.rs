@@ -9,7 +9,7 @@ use std::{
 
 use super::support::{FakeHost, NODE, PATIENCE};
 
-pub struct RawApi {
+pub(crate) struct RawApi {
     address: SocketAddr,
     list: Arc<Mutex<Arc<String>>>,
     watches: mpsc::Receiver<TcpStream>,
@@ -18,7 +18,7 @@ pub struct RawApi {
 
 impl RawApi {
     /// Answers each list with these items.
-    pub fn start(items: &[String]) -> Self {
+    pub(crate) fn start(items: &[String]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let list = Arc::new(Mutex::new(Arc::new(list_of(items))));
@@ -33,12 +33,12 @@ impl RawApi {
         Self { address, list, watches, watch: None }
     }
 
-    pub fn lists(&self, items: &[String]) {
+    pub(crate) fn lists(&self, items: &[String]) {
         *self.list.lock().unwrap() = Arc::new(list_of(items));
     }
 
     /// Makes the host's agent use this server.
-    pub fn used_by(&self, host: &FakeHost) {
+    pub(crate) fn used_by(&self, host: &FakeHost) {
         let kubeconfig = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: x\n\
              clusters: [{{name: c, cluster: {{server: \"http://{}\"}}}}]\n\
@@ -52,7 +52,7 @@ impl RawApi {
     }
 
     /// Sends an event to the agent's watch, once it exists.
-    pub fn sends(&mut self, kind: &str, object: &str) {
+    pub(crate) fn sends(&mut self, kind: &str, object: &str) {
         let watches = &self.watches;
         let watch =
             self.watch.get_or_insert_with(|| watches.recv_timeout(PATIENCE).expect("no watch"));

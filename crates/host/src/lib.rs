@@ -4,12 +4,15 @@
 //! begins at [`roots::Roots`], so that a directory can stand for a host.
 
 pub mod act;
+pub mod bounded;
+pub mod bus;
 pub mod errors;
 pub mod failpoint;
 pub mod history;
 pub mod messages;
 pub mod observe;
 pub mod provision;
+pub mod replace;
 pub mod roots;
 pub mod state;
 

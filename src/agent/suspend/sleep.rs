@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{Falling, SuspendNews, SuspendReply, errors::SuspendError, wake::RETRY};
 use crate::{
     act::{
-        freeze::{self, Orders},
+        freeze,
         node::EventSubject,
+        offload::{self, Orders, put_to_sleep},
     },
     agent::{Agent, effects::Effects, events::Event},
     decide::{
@@ -62,11 +63,11 @@ impl<E: Effects> Agent<E> {
         if self.suspend.at_work >= AT_ONCE {
             return Err(SuspendError::Busy(AT_ONCE));
         }
-        if !candidates.iter().all(|found| freeze::can_reclaim(&self.roots, &found.path)) {
+        if !candidates.iter().all(|found| offload::can_reclaim(&self.roots, &found.path)) {
             return Err(SuspendError::NoReclaim);
         }
         let claimed = self.suspend.pods.claimed_bytes(|sleeper| {
-            let usage = freeze::usage(&self.roots, &sleeper.path, sleeper.inode).ok().flatten();
+            let usage = offload::usage(&self.roots, &sleeper.path, sleeper.inode).ok().flatten();
             usage.map_or(0, |usage| usage.swap_bytes)
         });
         let free_swap_bytes = node::free_swap_bytes(&self.roots)?.saturating_sub(claimed);
@@ -102,7 +103,7 @@ impl<E: Effects> Agent<E> {
             let grant = grant_by_role(&rules, &node, Some(pod), &facts.role);
             let (name, may_borrow) = (name.clone(), may_borrow(pod, name, &grant));
             let Some(inode) = facts.levels.first().map(|level| level.inode) else { continue };
-            let usage = freeze::usage(&self.roots, &facts.path, inode)
+            let usage = offload::usage(&self.roots, &facts.path, inode)
                 .map_err(FileError::of("read", &facts.path))?;
             let Some(usage) = usage else { continue };
             let unit = match facts.manager {
@@ -229,7 +230,7 @@ async fn fall_asleep(
     }
     let (roots, orders, containers) = (roots.clone(), orders.clone(), suspended.containers.clone());
     let reclaiming = tokio::task::spawn_blocking(move || {
-        let sleep = |sleeper| freeze::put_to_sleep(&roots, sleeper, keep_swap_free_bytes, &orders);
+        let sleep = |sleeper| put_to_sleep(&roots, sleeper, keep_swap_free_bytes, &orders);
         containers.iter().map(sleep).collect::<Result<_, FileError>>()
     });
     Ok(reclaiming.await??)

@@ -9,6 +9,7 @@ use crate::{
     act::{
         freeze,
         node::{EventSubject, PodReference},
+        offload,
     },
     agent::{Agent, effects::Effects, events::Event, health::Health},
     decide::suspend::{Wake, is_near},
@@ -267,7 +268,7 @@ fn still_lent(roots: &Roots, suspended: &Suspended) -> String {
         else {
             return 0;
         };
-        let usage = freeze::usage(roots, &sleeper.path, sleeper.inode).ok().flatten();
+        let usage = offload::usage(roots, &sleeper.path, sleeper.inode).ok().flatten();
         usage.map_or(0, |usage| usage.swap_bytes.saturating_sub(limit))
     };
     match suspended.containers.iter().map(beyond).fold(0, u64::saturating_add) {

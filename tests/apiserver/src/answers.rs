@@ -31,11 +31,11 @@ static ROWS: LazyLock<Result<Vec<Row>, String>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../data/answers.json")).map_err(|e| e.to_string())
 });
 
-pub fn all() -> &'static [Row] {
+pub(crate) fn all() -> &'static [Row] {
     ROWS.as_ref().map_or(&[], Vec::as_slice)
 }
 
-pub fn named(name: &str) -> Option<&'static Row> {
+pub(crate) fn named(name: &str) -> Option<&'static Row> {
     all().iter().find(|row| row.name == name)
 }
 

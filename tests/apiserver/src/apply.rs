@@ -9,13 +9,13 @@ use crate::status::{ApiError, ApiResult};
 
 /// The applier, and the part of the object that it applies to.
 #[derive(Debug)]
-pub struct Owner<'a> {
+pub(crate) struct Owner<'a> {
     pub manager: &'a str,
     pub subresource: &'a str,
 }
 
 /// Returns an object's fields in the format FieldsV1.
-pub fn fields_of(object: &Value) -> Value {
+pub(crate) fn fields_of(object: &Value) -> Value {
     let mut fields = Map::new();
     for (key, value) in object.as_object().into_iter().flatten() {
         match key.as_str() {
@@ -145,7 +145,7 @@ fn entry(owner: &Owner<'_>, object: &Value, fields: Value) -> Value {
     entry
 }
 
-pub fn first_entry(owner: &Owner<'_>, object: &Value, fields: Value) -> Value {
+pub(crate) fn first_entry(owner: &Owner<'_>, object: &Value, fields: Value) -> Value {
     json!([entry(owner, object, fields)])
 }
 
@@ -166,7 +166,12 @@ fn printed(path: &[String]) -> String {
 }
 
 /// Returns the object after the apply, with its managedFields.
-pub fn apply(owner: &Owner<'_>, old: &Value, wanted: &Value, force: bool) -> ApiResult<Value> {
+pub(crate) fn apply(
+    owner: &Owner<'_>,
+    old: &Value,
+    wanted: &Value,
+    force: bool,
+) -> ApiResult<Value> {
     let mine = |e: &Value| {
         e["manager"] == owner.manager
             && e["operation"] == "Apply"
@@ -206,7 +211,7 @@ pub fn apply(owner: &Owner<'_>, old: &Value, wanted: &Value, force: bool) -> Api
 }
 
 /// Removes ownership of fields that a writer without apply has changed.
-pub fn disown_changed(old: &Value, new: &mut Value) {
+pub(crate) fn disown_changed(old: &Value, new: &mut Value) {
     let mut entries = list(new, "/metadata/managedFields").to_vec();
     if entries.is_empty() || entries != list(old, "/metadata/managedFields") {
         return;

@@ -35,7 +35,7 @@ use crate::status::{ApiError, ApiResult};
 use crate::store::Key;
 use crate::{defaults, patch, schema, tasks};
 
-pub fn add_fault(app: &App, fault: Fault) {
+pub(crate) fn add_fault(app: &App, fault: Fault) {
     if let Some(ms) = fault.close_listener_ms {
         app.outage.send_modify(|(count, time)| {
             *count += 1;
@@ -46,17 +46,17 @@ pub fn add_fault(app: &App, fault: Fault) {
     app.faults.lock().unwrap_or_else(PoisonError::into_inner).add(fault);
 }
 
-pub fn drop_watches(app: &App) {
+pub(crate) fn drop_watches(app: &App) {
     app.drop_watches.send_modify(|count| *count += 1);
 }
 
-pub fn revoke(app: &App, user: &str, before_serial: u64) {
+pub(crate) fn revoke(app: &App, user: &str, before_serial: u64) {
     let mut revoked = app.revoked.lock().unwrap_or_else(PoisonError::into_inner);
     revoked.insert(user.to_owned(), before_serial);
 }
 
 /// Creates or replaces an object including its status, and its namespace if that is missing.
-pub fn load(app: &App, mut object: Value) -> ApiResult<()> {
+pub(crate) fn load(app: &App, mut object: Value) -> ApiResult<()> {
     let resource = of_object(&object).ok_or_else(|| ApiError::bad_request("unknown kind"))?;
     let mut store = app.store.lock();
     let namespace = match text(&object, "/metadata/namespace") {
@@ -113,7 +113,7 @@ fn migration(app: &App, what: &str, given: &Value) -> ApiResult<()> {
     Ok(())
 }
 
-pub fn call(app: &App, method: &Method, path: &str, body: &[u8]) -> ApiResult<Value> {
+pub(crate) fn call(app: &App, method: &Method, path: &str, body: &[u8]) -> ApiResult<Value> {
     let parse = || -> ApiResult<Value> {
         serde_json::from_slice(body).map_err(|e| ApiError::bad_request(e.to_string()))
     };

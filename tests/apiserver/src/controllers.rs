@@ -90,7 +90,7 @@ impl Controllers {
 }
 
 /// Adds a replacement to the store, unless its name is in use.
-pub fn create(store: &mut Inner, key: Key, pod: Value) {
+pub(crate) fn create(store: &mut Inner, key: Key, pod: Value) {
     if store.get(&key).is_none() {
         store.put(key, pod);
     }

@@ -92,7 +92,7 @@ fn parse(media_type: &str, body: &[u8]) -> ApiResult<(Raw, Value)> {
 }
 
 /// Decodes the body of a create, update or delete, and checks type and kind.
-pub fn body(
+pub(crate) fn body(
     info: &RequestInfo,
     (of, kind): (&str, &str),
     media_type: &str,
@@ -117,7 +117,7 @@ pub fn body(
 }
 
 /// Returns fields that a patch names twice, in the order of the patch.
-pub fn doubled(raw: &Raw) -> Vec<String> {
+pub(crate) fn doubled(raw: &Raw) -> Vec<String> {
     fn walk(raw: &Raw, path: &str, found: &mut Vec<String>) {
         match raw {
             Raw::Array(items) => {
@@ -145,7 +145,7 @@ pub fn doubled(raw: &Raw) -> Vec<String> {
 
 /// Finds query parameters that no options type has. A real server ignores them; this one rejects
 /// them together with unknown fields, because each is a setting without effect.
-pub fn query(info: &RequestInfo) -> ApiResult<()> {
+pub(crate) fn query(info: &RequestInfo) -> ApiResult<()> {
     if let Some(other) = info.query.all("dryRun").into_iter().find(|value| *value != "All") {
         let problem = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
         return Err(ApiError::invalid("meta.k8s.io", options_of(info), "", "dryRun", &problem));
@@ -180,7 +180,7 @@ fn options_of(info: &RequestInfo) -> &'static str {
 }
 
 /// Formats a value as Go's `%v` does.
-pub fn go(value: &Value) -> String {
+pub(crate) fn go(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

@@ -11,7 +11,7 @@ use crate::store::{Inner, Key};
 const CONTAINER_LISTS: [&str; 2] = ["initContainers", "containers"];
 
 /// Applies defaults and the parts of the strategy for create.
-pub fn on_create(plural: &str, object: &mut Value, store: &Inner) -> ApiResult<()> {
+pub(crate) fn on_create(plural: &str, object: &mut Value, store: &Inner) -> ApiResult<()> {
     match plural {
         "pods" => pod(object, store)?,
         "nodes" => {
@@ -63,7 +63,7 @@ fn pod(object: &mut Value, store: &Inner) -> ApiResult<()> {
 }
 
 /// The DefaultTolerationSeconds admission plugin.
-pub fn tolerations(spec: &mut Value) {
+pub(crate) fn tolerations(spec: &mut Value) {
     let mut all = spec["tolerations"].as_array().cloned().unwrap_or_default();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerated = all.iter().any(|t| {
@@ -79,7 +79,7 @@ pub fn tolerations(spec: &mut Value) {
 }
 
 /// Restores the defaults of containers that an update leaves out.
-pub fn containers(spec: &mut Value) {
+pub(crate) fn containers(spec: &mut Value) {
     for field in CONTAINER_LISTS {
         for c in spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
             container(c);
@@ -131,7 +131,7 @@ fn priority(object: &mut Value, store: &Inner, pod_name: &str) -> ApiResult<()> 
 }
 
 /// Returns Guaranteed, Burstable or BestEffort, from CPU and memory of all containers.
-pub fn qos(pod: &Value) -> &'static str {
+pub(crate) fn qos(pod: &Value) -> &'static str {
     let spec = &pod["spec"];
     let all: Vec<&Value> = if spec["resources"].is_object() {
         vec![&spec["resources"]]

@@ -12,7 +12,11 @@ use crate::status::{ApiError, ApiResult, Subject, success};
 use crate::store::{Inner, Key};
 use crate::tasks;
 
-pub fn check_preconditions(info: &RequestInfo, object: &Value, options: &Value) -> ApiResult<()> {
+pub(crate) fn check_preconditions(
+    info: &RequestInfo,
+    object: &Value,
+    options: &Value,
+) -> ApiResult<()> {
     for (field, label, tail) in [
         ("uid", "UID", "The object might have been deleted and then recreated"),
         ("resourceVersion", "ResourceVersion", "The object might have been modified"),
@@ -32,7 +36,7 @@ pub fn check_preconditions(info: &RequestInfo, object: &Value, options: &Value) 
 }
 
 /// `ValidateDeleteOptions` (apimachinery, pkg/apis/meta/v1/validation).
-pub fn validate(options: &Value) -> ApiResult<()> {
+pub(crate) fn validate(options: &Value) -> ApiResult<()> {
     let mut problems = Vec::new();
     let policy = options["propagationPolicy"].as_str();
     if let Some(policy) = policy {
@@ -72,13 +76,13 @@ fn grace(info: &RequestInfo, object: &Value, options: &Value) -> i64 {
 
 /// The result for the object.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub object: Value,
     /// It still exists, being deleted.
     pub remains: bool,
 }
 
-pub fn delete_object(
+pub(crate) fn delete_object(
     store: &mut Inner,
     info: &RequestInfo,
     key: &Key,
@@ -139,7 +143,12 @@ fn hastened(meta: &Value, current: i64, given: i64) -> (String, i64) {
     if end < now { (timestamp(0), given.min(1)) } else { (timestamp(end - now), given) }
 }
 
-pub fn delete(app: &App, user: &User, info: &RequestInfo, options: Value) -> ApiResult<Value> {
+pub(crate) fn delete(
+    app: &App,
+    user: &User,
+    info: &RequestInfo,
+    options: Value,
+) -> ApiResult<Value> {
     let mut options = if options.is_object() { options } else { json!({}) };
     let text_of_grace = info.query.get("gracePeriodSeconds");
     if let Ok(seconds) = text_of_grace.parse::<i64>() {

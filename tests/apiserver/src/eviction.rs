@@ -29,7 +29,12 @@ fn dry_run(info: &RequestInfo, options: &Value) -> ApiResult<DryRun> {
     Ok(DryRun { by_query: asked.contains(&"All"), by_options: given.contains(&"All") })
 }
 
-pub fn evict(app: &App, user: &User, info: &RequestInfo, eviction: &Value) -> ApiResult<Value> {
+pub(crate) fn evict(
+    app: &App,
+    user: &User,
+    info: &RequestInfo,
+    eviction: &Value,
+) -> ApiResult<Value> {
     let kind = text(eviction, "/kind");
     if !(kind.is_empty() || kind == "Eviction") {
         let api_version = text(eviction, "/apiVersion");

@@ -3,20 +3,20 @@
 use serde_json::{Map, Value};
 
 /// Returns the string at a pointer, or "".
-pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-pub fn number(value: &Value, pointer: &str) -> i64 {
+pub(crate) fn number(value: &Value, pointer: &str) -> i64 {
     value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
-pub fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// True for an absent field, null, and an empty list or object: what Go's omitempty leaves out.
-pub fn empty(value: &Value) -> bool {
+pub(crate) fn empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(a) => a.is_empty(),
@@ -27,19 +27,19 @@ pub fn empty(value: &Value) -> bool {
 }
 
 /// Compares, and treats absent and empty as equal (apiequality.Semantic.DeepEqual).
-pub fn same(a: &Value, b: &Value) -> bool {
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
     a == b || (empty(a) && empty(b))
 }
 
 /// Sets a field unless it exists.
-pub fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
+pub(crate) fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
     if object[field].is_null() {
         object[field] = value.into();
     }
 }
 
 /// Copies a field, or its absence.
-pub fn copy_field(from: &Value, to: &mut Value, field: &str) {
+pub(crate) fn copy_field(from: &Value, to: &mut Value, field: &str) {
     match from.get(field) {
         Some(value) => to[field] = value.clone(),
         None => {
@@ -51,7 +51,7 @@ pub fn copy_field(from: &Value, to: &mut Value, field: &str) {
 }
 
 /// Returns the object as a map; replaces a value that is not one.
-pub fn map(value: &mut Value) -> &mut Map<String, Value> {
+pub(crate) fn map(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
     }
@@ -61,12 +61,12 @@ pub fn map(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
-pub fn remove(value: &mut Value, field: &str) -> Option<Value> {
+pub(crate) fn remove(value: &mut Value, field: &str) -> Option<Value> {
     value.as_object_mut().and_then(|m| m.remove(field))
 }
 
 /// Formats RFC 3339 in seconds, as `metav1.Time` does.
-pub fn timestamp(offset_secs: i64) -> String {
+pub(crate) fn timestamp(offset_secs: i64) -> String {
     let now = jiff::Timestamp::now();
     let at = jiff::Timestamp::from_second(now.as_second().saturating_add(offset_secs));
     at.unwrap_or(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -78,7 +78,7 @@ fn random(bytes: &mut [u8]) {
 }
 
 /// Returns a random version 4 UUID.
-pub fn uid() -> String {
+pub(crate) fn uid() -> String {
     let mut b = [0u8; 16];
     random(&mut b);
     b[6] = b[6] & 0x0f | 0x40;
@@ -88,7 +88,7 @@ pub fn uid() -> String {
 }
 
 /// Returns five characters in the style of generateName (apimachinery, pkg/util/rand).
-pub fn name_suffix() -> String {
+pub(crate) fn name_suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut b = [0u8; 5];
     random(&mut b);

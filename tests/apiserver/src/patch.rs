@@ -7,7 +7,7 @@ use crate::decoding::go;
 use crate::json::map;
 
 /// RFC 7386.
-pub fn merge(target: &mut Value, patch: &Value) {
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
@@ -23,7 +23,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
 }
 
 /// Returns the key for merging items of a list field; `None` for an atomic list.
-pub fn merge_key(field: &str) -> Option<&'static str> {
+pub(crate) fn merge_key(field: &str) -> Option<&'static str> {
     match field {
         "conditions" | "addresses" => Some("type"),
         "containers"
@@ -57,12 +57,12 @@ enum Place {
 }
 
 /// Applies a strategic merge patch.
-pub fn strategic(target: &mut Value, patch: &Value) -> Result<(), String> {
+pub(crate) fn strategic(target: &mut Value, patch: &Value) -> Result<(), String> {
     strategic_at(target, patch, Place::First)
 }
 
 /// Merges as server-side apply does, which appends to lists.
-pub fn structured(target: &mut Value, applied: &Value) -> Result<(), String> {
+pub(crate) fn structured(target: &mut Value, applied: &Value) -> Result<(), String> {
     strategic_at(target, applied, Place::Last)
 }
 
@@ -180,7 +180,7 @@ fn merge_list(slot: &mut Value, items: &[Value], by: &str, place: Place) -> Resu
 }
 
 /// Applies a JSON patch.
-pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), String> {
+pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), String> {
     let ops = patch.as_array().ok_or("a JSON patch is a list")?;
     for op in ops {
         let text = |field: &str| {

@@ -9,9 +9,9 @@ use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
 
 /// On a PodDisruptionBudget: leaves its status to the test.
-pub const CONTROLLER_OFF: &str = "test.wasp/disruption-controller";
+pub(crate) const CONTROLLER_OFF: &str = "test.wasp/disruption-controller";
 
-pub fn is_ready(pod: &Value) -> bool {
+pub(crate) fn is_ready(pod: &Value) -> bool {
     list(pod, "/status/conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
@@ -68,7 +68,7 @@ fn computed_status(pdb: &Value, pods: &[&Value]) -> Value {
 }
 
 /// Updates the status of a namespace's budgets, as the controller would.
-pub fn reconcile(store: &mut Inner, namespace: &str) {
+pub(crate) fn reconcile(store: &mut Inner, namespace: &str) {
     let mut updates = Vec::new();
     for (key, pdb) in store.list("poddisruptionbudgets", namespace) {
         if pdb["metadata"]["annotations"][CONTROLLER_OFF] == "off" {
@@ -99,7 +99,7 @@ fn too_many(message: &str, retry_after: u64) -> ApiError {
 }
 
 /// Asks the pod's budget for permission, and uses it up unless this is a dry run.
-pub fn ask(store: &mut Inner, pod: &Value, dry_run: bool) -> ApiResult<()> {
+pub(crate) fn ask(store: &mut Inner, pod: &Value, dry_run: bool) -> ApiResult<()> {
     let namespace = text(pod, "/metadata/namespace");
     let matching: Vec<(Key, Value)> = store
         .list("poddisruptionbudgets", namespace)

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use openssl::bn::BigNum;
 
 /// The messages of `ParseQuantity`.
-pub const FORMAT: &str = "quantities must match the regular expression \
+pub(crate) const FORMAT: &str = "quantities must match the regular expression \
                           '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 const SUFFIX: &str = "unable to parse quantity's suffix";
 const NUMERIC: &str = "unable to parse numeric part of quantity";
@@ -26,7 +26,7 @@ enum Format {
 
 /// `digits` times ten to the power `exponent`.
 #[derive(Debug, Clone)]
-pub struct Quantity {
+pub(crate) struct Quantity {
     negative: bool,
     /// Without leading zeros; empty for zero.
     digits: String,
@@ -111,7 +111,7 @@ fn parts(given: &str) -> Result<(bool, &str, &str, &str), &'static str> {
 }
 
 impl Quantity {
-    pub fn parse(given: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(given: &str) -> Result<Self, &'static str> {
         if given.is_empty() {
             return Err(FORMAT);
         }
@@ -206,7 +206,7 @@ impl Quantity {
         })
     }
 
-    pub fn sign(&self) -> i32 {
+    pub(crate) fn sign(&self) -> i32 {
         match (self.digits.is_empty(), self.negative) {
             (true, _) => 0,
             (false, true) => -1,
@@ -228,7 +228,7 @@ impl Quantity {
     }
 
     /// Formats as Go does: canonical, unless Go keeps the given form.
-    pub fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         if let Some(kept) = &self.kept {
             return kept.clone();
         }
@@ -291,7 +291,7 @@ impl Ord for Quantity {
 }
 
 /// Reads the quantity in a JSON value.
-pub fn of(value: &serde_json::Value) -> Option<Quantity> {
+pub(crate) fn of(value: &serde_json::Value) -> Option<Quantity> {
     match value {
         serde_json::Value::String(text) => Quantity::parse(text.trim()).ok(),
         serde_json::Value::Number(number) => Quantity::parse(&number.to_string()).ok(),

@@ -11,19 +11,19 @@ use crate::strategy::from_stored;
 
 /// The form of objects that the client accepts, from its Accept header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
+pub(crate) enum View {
     Whole,
     /// `application/json;as=PartialObjectMetadata` and its list.
     MetadataOnly,
 }
 
 impl View {
-    pub fn accepted(header: &str) -> Self {
+    pub(crate) fn accepted(header: &str) -> Self {
         if header.contains("as=PartialObjectMetadata") { Self::MetadataOnly } else { Self::Whole }
     }
 
     /// Returns an object in this client's form.
-    pub fn show(self, info: &RequestInfo, object: &Value) -> Value {
+    pub(crate) fn show(self, info: &RequestInfo, object: &Value) -> Value {
         if self == Self::MetadataOnly {
             return json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
                           "metadata": object["metadata"]});
@@ -34,21 +34,21 @@ impl View {
     }
 }
 
-pub fn get(app: &App, info: &RequestInfo) -> ApiResult<Value> {
+pub(crate) fn get(app: &App, info: &RequestInfo) -> ApiResult<Value> {
     let key = Key::new(info.resource.plural, info.scope(), &info.name);
     let store = app.store.lock();
     let object = store.get(&key).ok_or_else(|| ApiError::not_found(&info.subject()))?;
     Ok((**object).clone())
 }
 
-pub fn check_fields(info: &RequestInfo) -> ApiResult<()> {
+pub(crate) fn check_fields(info: &RequestInfo) -> ApiResult<()> {
     match info.fields.unsupported(info.resource.plural) {
         None => Ok(()),
         Some(field) => Err(ApiError::bad_request(format!("field label not supported: {field}"))),
     }
 }
 
-pub fn invalid_options<T>(field: &str, problem: &str) -> ApiResult<T> {
+pub(crate) fn invalid_options<T>(field: &str, problem: &str) -> ApiResult<T> {
     Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", field, problem))
 }
 
@@ -111,7 +111,7 @@ impl Continue {
 }
 
 /// The error for a list newer than the server's state.
-pub fn too_large(rv: u64, current: u64) -> ApiError {
+pub(crate) fn too_large(rv: u64, current: u64) -> ApiError {
     ApiError::new(
         504,
         "Timeout",
@@ -121,7 +121,7 @@ pub fn too_large(rv: u64, current: u64) -> ApiError {
     .cause("ResourceVersionTooLarge", "Too large resource version", "")
 }
 
-pub fn list(app: &App, info: &RequestInfo, view: View) -> ApiResult<Value> {
+pub(crate) fn list(app: &App, info: &RequestInfo, view: View) -> ApiResult<Value> {
     check_fields(info)?;
     check_options(info)?;
     let rv = info.query.number("resourceVersion")?;

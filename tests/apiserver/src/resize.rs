@@ -29,7 +29,7 @@ fn same_names(old: &Value, new: &Value, field: &str) -> bool {
 }
 
 /// Restores everything but resources, unless the containers differ: validation reports that.
-pub fn prepare(old: &Value, new: &mut Value) {
+pub(crate) fn prepare(old: &Value, new: &mut Value) {
     let count = |pod: &Value, field: &str| list(&pod["spec"], &format!("/{field}")).len();
     if LISTS.iter().any(|field| count(old, field) != count(new, field)) {
         return;
@@ -140,7 +140,7 @@ fn negatives(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
 }
 
 /// Rejects a new pod with amounts below zero, or requests above its limits.
-pub fn check_requests(name: &str, spec: &Value) -> ApiResult<()> {
+pub(crate) fn check_requests(name: &str, spec: &Value) -> ApiResult<()> {
     let mut problems = Vec::new();
     for field in ["containers", "initContainers"] {
         for (n, c) in list(spec, &format!("/{field}")).iter().enumerate() {
@@ -260,7 +260,7 @@ fn problems(old: &Value, new: &Value) -> Vec<Problem> {
     problems
 }
 
-pub fn validate(info: &RequestInfo, old: &Value, new: &Value) -> ApiResult<()> {
+pub(crate) fn validate(info: &RequestInfo, old: &Value, new: &Value) -> ApiResult<()> {
     let problems = problems(old, new);
     if problems.is_empty() {
         return Ok(());
@@ -269,7 +269,7 @@ pub fn validate(info: &RequestInfo, old: &Value, new: &Value) -> ApiResult<()> {
 }
 
 /// The NodeDeclaredFeatures admission plugin: some resizes need nodes that declare support.
-pub fn admit(info: &RequestInfo, store: &Inner, old: &Value, new: &Value) -> ApiResult<()> {
+pub(crate) fn admit(info: &RequestInfo, store: &Inner, old: &Value, new: &Value) -> ApiResult<()> {
     if info.resource.plural != "pods" || info.subresource != "resize" {
         return Ok(());
     }

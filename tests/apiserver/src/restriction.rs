@@ -62,7 +62,12 @@ fn refuse<T>(info: &RequestInfo, name: &str, why: &str) -> ApiResult<T> {
     Err(ApiError::forbidden(&subject, why))
 }
 
-pub fn on_create(user: &User, info: &RequestInfo, object: &Value, store: &Inner) -> ApiResult<()> {
+pub(crate) fn on_create(
+    user: &User,
+    info: &RequestInfo,
+    object: &Value,
+    store: &Inner,
+) -> ApiResult<()> {
     let Some(node) = user.node() else { return Ok(()) };
     let name = text(object, "/metadata/name");
     match info.resource.plural {
@@ -131,7 +136,12 @@ fn pod_create(node: &str, info: &RequestInfo, pod: &Value, store: &Inner) -> Api
 
 /// Runs before the strategy restores protected fields: a taint in a patch of nodes/status is
 /// rejected, not ignored.
-pub fn on_update(user: &User, info: &RequestInfo, old: &Value, new: &Value) -> ApiResult<()> {
+pub(crate) fn on_update(
+    user: &User,
+    info: &RequestInfo,
+    old: &Value,
+    new: &Value,
+) -> ApiResult<()> {
     let Some(node) = user.node() else { return Ok(()) };
     let name = &info.name;
     match info.resource.plural {
@@ -183,7 +193,7 @@ fn existing<'a>(info: &RequestInfo, store: &'a Inner) -> ApiResult<&'a Value> {
     })
 }
 
-pub fn on_delete(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()> {
+pub(crate) fn on_delete(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()> {
     let Some(node) = user.node().filter(|_| info.resource.plural == "pods") else { return Ok(()) };
     // Checked after the pod was found, so that a missing pod gives plain "pods not found".
     let pod = store.get(&Key::new("pods", &info.namespace, &info.name));
@@ -194,7 +204,7 @@ pub fn on_delete(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()
     refuse(info, &info.name, &why)
 }
 
-pub fn on_eviction(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()> {
+pub(crate) fn on_eviction(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()> {
     let Some(node) = user.node() else { return Ok(()) };
     if text(existing(info, store)?, "/spec/nodeName") == node {
         return Ok(());

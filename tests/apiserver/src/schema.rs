@@ -35,12 +35,12 @@ fn field(of: &str, name: &str) -> Option<&'static str> {
 }
 
 /// Returns the names of a type's fields.
-pub fn names(of: &str) -> Vec<&'static str> {
+pub(crate) fn names(of: &str) -> Vec<&'static str> {
     TYPES.get(of).into_iter().flatten().map(|(name, _)| *name).collect()
 }
 
 /// Returns the typed struct of a resource's objects.
-pub fn type_of(resource: &Resource) -> String {
+pub(crate) fn type_of(resource: &Resource) -> String {
     let group = match resource.group {
         "" => "core",
         group => group.split('.').next().unwrap_or(group),
@@ -48,12 +48,12 @@ pub fn type_of(resource: &Resource) -> String {
     format!("{group}.{}.{}", resource.version, resource.kind)
 }
 
-pub const EVICTION: &str = "policy.v1.Eviction";
-pub const DELETE_OPTIONS: &str = "meta.v1.DeleteOptions";
+pub(crate) const EVICTION: &str = "policy.v1.Eviction";
+pub(crate) const DELETE_OPTIONS: &str = "meta.v1.DeleteOptions";
 
 /// The problems of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The first value that Go cannot decode, which hides all other problems.
     pub wrong: Option<String>,
     /// The problems that only a strict decoder reports, in the order of the body.
@@ -64,7 +64,7 @@ pub struct Findings {
 
 impl Findings {
     /// Returns the message of a strict decoder.
-    pub fn message(&self) -> Option<String> {
+    pub(crate) fn message(&self) -> Option<String> {
         match &self.wrong {
             Some(wrong) => Some(wrong.clone()),
             None if self.strict.is_empty() => None,
@@ -117,7 +117,7 @@ fn go_type(shape: &str) -> String {
     shape.split_once('.').map_or(shape, |(_, rest)| rest).to_owned()
 }
 
-pub fn check(of: &str, body: &Raw) -> Findings {
+pub(crate) fn check(of: &str, body: &Raw) -> Findings {
     let mut findings = Findings::default();
     match body {
         Raw::Object(fields) => object(of, fields, "", "", &mut findings),
@@ -209,7 +209,7 @@ fn integer(given: &Raw, shape: &str, place: &Place<'_>) -> Option<String> {
 
 /// Converts the object to the form that Go would hold: without unknown fields, and with quantities
 /// as they are written back.
-pub fn tidy(of: &str, object: &mut Value) {
+pub(crate) fn tidy(of: &str, object: &mut Value) {
     let Some(fields) = object.as_object_mut().filter(|_| TYPES.contains_key(of)) else { return };
     fields.retain(|name, _| field(of, name).is_some());
     for (name, inner) in fields {

@@ -22,7 +22,7 @@ use crate::auth::{Peer, trust_store};
 use crate::pki::Pki;
 
 /// TLS, and the trust for checking client certificates.
-pub struct Tls {
+pub(crate) struct Tls {
     acceptor: SslAcceptor,
     trust: X509Store,
 }
@@ -34,7 +34,7 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    pub fn new(pki: &Pki) -> Result<Self> {
+    pub(crate) fn new(pki: &Pki) -> Result<Self> {
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
         let pem = pki.server_path();
         builder
@@ -59,7 +59,7 @@ impl Tls {
 }
 
 /// Serves until `stop` changes.
-pub async fn serve(
+pub(crate) async fn serve(
     app: Arc<App>,
     tls: Arc<Tls>,
     mut listener: TcpListener,
@@ -93,7 +93,7 @@ pub async fn serve(
 }
 
 /// Binds with SO_REUSEADDR, because the port is reused while old connections linger.
-pub fn bind(address: SocketAddr) -> Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
     let open = || {
         let socket = match address {
             SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),

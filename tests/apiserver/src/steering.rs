@@ -102,7 +102,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub async fn run(data: &Path, command: Steering) -> Result<()> {
+pub(crate) async fn run(data: &Path, command: Steering) -> Result<()> {
     match command {
         Steering::Record { reset: true } => {
             print(&admin(data)?.delete("/_test/record", &Value::Null).await?.ok()?)

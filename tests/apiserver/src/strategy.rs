@@ -21,7 +21,7 @@ const SYSTEM_FIELDS: [&str; 8] = [
 ];
 
 /// Restores the fields that the request may not change, and validates the rest.
-pub fn on_update(info: &RequestInfo, old: &Value, new: &mut Value) -> ApiResult<()> {
+pub(crate) fn on_update(info: &RequestInfo, old: &Value, new: &mut Value) -> ApiResult<()> {
     let plural = info.resource.plural;
     for field in SYSTEM_FIELDS {
         copy_field(&old["metadata"], &mut new["metadata"], field);
@@ -51,7 +51,7 @@ pub fn on_update(info: &RequestInfo, old: &Value, new: &mut Value) -> ApiResult<
     Ok(())
 }
 
-pub fn on_create(info: &RequestInfo, object: &Value) -> ApiResult<()> {
+pub(crate) fn on_create(info: &RequestInfo, object: &Value) -> ApiResult<()> {
     if info.resource.plural == "events" { event(info, None, object) } else { Ok(()) }
 }
 
@@ -262,11 +262,11 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
 ];
 
 /// Objects are stored in one version; events exist in two.
-pub fn to_stored(info: &RequestInfo, object: &mut Value) {
+pub(crate) fn to_stored(info: &RequestInfo, object: &mut Value) {
     convert(info, object, |(core, new)| (new, core), "v1");
 }
 
-pub fn from_stored(info: &RequestInfo, object: &mut Value) {
+pub(crate) fn from_stored(info: &RequestInfo, object: &mut Value) {
     convert(info, object, |(core, new)| (core, new), "events.k8s.io/v1");
     for field in ["reportingController", "reportingInstance"] {
         if info.resource.group == "events.k8s.io" && object[field] == "" {

@@ -17,12 +17,12 @@ pub enum Task {
     Create(Key, Box<Value>),
 }
 
-pub fn later(app: &App, delay: Duration, task: Task) {
+pub(crate) fn later(app: &App, delay: Duration, task: Task) {
     app.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((delay, task));
 }
 
 /// Schedules the end of migrations that have begun, if they end by themselves.
-pub fn end_migrations(app: &App, kubevirt: &mut Kubevirt) {
+pub(crate) fn end_migrations(app: &App, kubevirt: &mut Kubevirt) {
     for (vm, target) in kubevirt.take_begun() {
         if let Some(time) = kubevirt.migration_time() {
             later(app, time, Task::EndMigration(vm, target));
@@ -31,7 +31,7 @@ pub fn end_migrations(app: &App, kubevirt: &mut Kubevirt) {
 }
 
 /// Reacts to the deletion of a pod; `old` is its state before.
-pub fn deleted(app: &App, store: &mut Inner, old: &Value, gone: bool) {
+pub(crate) fn deleted(app: &App, store: &mut Inner, old: &Value, gone: bool) {
     let controllers = app.controllers.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some((key, pod)) = controllers.replacement(old, gone) {
         if controllers.delay_ms == 0 {
@@ -43,7 +43,7 @@ pub fn deleted(app: &App, store: &mut Inner, old: &Value, gone: bool) {
 }
 
 /// Runs the delayed work of the last requests.
-pub fn spawn(app: &Arc<App>) {
+pub(crate) fn spawn(app: &Arc<App>) {
     let tasks = std::mem::take(&mut *app.tasks.lock().unwrap_or_else(PoisonError::into_inner));
     for (delay, task) in tasks {
         let app = app.clone();

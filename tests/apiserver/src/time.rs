@@ -16,7 +16,7 @@ const LAYOUT: [(&str, usize); 11] = [
 ];
 
 /// Returns the error of Go's `time.Parse` for the text, if there is one.
-pub fn problem(text: &str, micro: bool) -> Option<String> {
+pub(crate) fn problem(text: &str, micro: bool) -> Option<String> {
     let fraction = if micro { ".000000" } else { "" };
     let layout = format!("2006-01-02T15:04:05{fraction}Z07:00");
     let failed = |rest: &str, wanted: &str| {

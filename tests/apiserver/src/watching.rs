@@ -48,7 +48,7 @@ struct Watch {
 struct Ended;
 
 /// Opens a watch: rejects an invalid request immediately, and streams the rest.
-pub fn watch(
+pub(crate) fn watch(
     app: &Arc<App>,
     info: &RequestInfo,
     view: View,

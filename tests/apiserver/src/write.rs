@@ -13,7 +13,7 @@ use crate::{apply, decoding, defaults, patch, resize, restriction, schema, strat
 
 /// A written object, and whether it is new (201 instead of 200).
 #[derive(Debug)]
-pub struct Written {
+pub(crate) struct Written {
     pub object: Value,
     pub created: bool,
 }
@@ -57,7 +57,12 @@ fn envelope(info: &RequestInfo, object: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-pub fn create(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> ApiResult<Value> {
+pub(crate) fn create(
+    app: &App,
+    user: &User,
+    info: &RequestInfo,
+    mut object: Value,
+) -> ApiResult<Value> {
     envelope(info, &mut object)?;
     let mut store = app.store.lock();
     create_locked(app, &mut store, user, info, object)
@@ -131,7 +136,12 @@ fn same_name(info: &RequestInfo, object: &Value) -> ApiResult<()> {
     )))
 }
 
-pub fn update(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> ApiResult<Value> {
+pub(crate) fn update(
+    app: &App,
+    user: &User,
+    info: &RequestInfo,
+    mut object: Value,
+) -> ApiResult<Value> {
     envelope(info, &mut object)?;
     let mut store = app.store.lock();
     let key = Key::new(info.resource.plural, info.scope(), &info.name);
@@ -200,7 +210,7 @@ fn replace(
 }
 
 /// The patch formats by media type.
-pub fn patch(
+pub(crate) fn patch(
     app: &App,
     user: &User,
     info: &RequestInfo,

@@ -30,7 +30,11 @@ pub struct Resolved {
 impl Resolved {
     /// Every key at its default.
     pub fn defaults() -> Self {
-        let values = KEYS.iter().map(|k| (k.path, (k.default.value(), SettingOrigin::Default)));
+        Self::of(|key| key.default.value())
+    }
+
+    pub(super) fn of(value: impl Fn(&Key) -> Value) -> Self {
+        let values = KEYS.iter().map(|key| (key.path, (value(key), SettingOrigin::Default)));
         Self { values: values.collect() }
     }
 

@@ -18,18 +18,18 @@ pub(super) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub fn of(text: &'a str) -> Self {
+    pub(crate) fn of(text: &'a str) -> Self {
         Self { text, ends: text.match_indices('\n').map(|(at, _)| at).collect() }
     }
 
     /// Line numbers start at 1.
-    pub fn line(&self, offset: usize) -> usize {
+    pub(crate) fn line(&self, offset: usize) -> usize {
         self.ends.partition_point(|end| *end < offset) + 1
     }
 
     /// Returns how to remove `name` with its value. A table has more than one place if other tables
     /// stand between its parts.
-    pub fn removal(
+    pub(crate) fn removal(
         &self,
         name: &Spanned<impl AsRef<str>>,
         value: &Spanned<DeValue<'_>>,
@@ -70,7 +70,7 @@ impl<'a> Places<'a> {
 
     /// Returns the lines with syntax errors, if the file is valid TOML without them. A header goes
     /// with its table, whose keys would become part of the table before.
-    pub fn without_errors(&self, broken: &[usize]) -> Vec<Removal> {
+    pub(crate) fn without_errors(&self, broken: &[usize]) -> Vec<Removal> {
         let lines: Vec<&str> = self.text.lines().collect();
         let is_header =
             |line: usize| lines.get(line - 1).is_some_and(|l| l.trim_start().starts_with('['));
@@ -103,7 +103,7 @@ impl<'a> Places<'a> {
         ranges.into_iter().map(|(first, last)| Removal::CommentOut { first, last }).collect()
     }
 
-    pub fn is_inline(&self, value: &Spanned<DeValue<'_>>) -> bool {
+    pub(crate) fn is_inline(&self, value: &Spanned<DeValue<'_>>) -> bool {
         matches!(value.get_ref(), DeValue::Table(_))
             && self.text[value.span().start..].starts_with('{')
     }

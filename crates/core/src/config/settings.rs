@@ -4,13 +4,16 @@
 use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 pub use super::{
-    eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings, TaintEffect},
+    eviction::{
+        BySignal, EvictionMode, EvictionSettings, SchedulingGuard, Signal, SignalSettings,
+        TaintEffect, Thresholds,
+    },
     metrics::MetricsSettings,
+    read::Share,
     reclaim::{ReclaimMode, ReclaimPods, ReclaimSettings},
     suspend::SuspendSettings,
 };
 use super::{
-    keys,
     layers::{Resolved, resolve_drop_ins},
     read::Read,
     value::{ConfigProblem, Problems, SettingOrigin, Value},
@@ -29,30 +32,21 @@ crate::vocabulary! {
     }
 }
 
-/// The settings that a grant depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrantSettings {
-    pub policy: Policy,
-    pub eligibility: Eligibility,
-    /// 0 to 100.
-    pub system_reserved_percent: u8,
-    pub wishes: WishRules,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitSettings {
-    pub resync: Duration,
-    pub follow: Duration,
-    /// If true, the agent resets limits that differ from the kubelet's where the kubelet grants.
-    pub repair: bool,
-}
-
-/// An amount, absolute or as a part of a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    Bytes(u64),
-    /// 0 to 100.
-    Percent(u64),
+settings! {
+    /// The settings that a grant depends on.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct GrantSettings of read {
+        pub policy: Policy = read.choice("limits.policy", Policy::None),
+        pub eligibility: Eligibility =
+            read.choice("limits.eligibility", Eligibility::VirtLauncher),
+        /// 0 to 100.
+        pub system_reserved_percent: u8 = read.small("limits.system-reserved-percent"),
+        pub wishes: WishRules = WishRules {
+            annotations: read.truth("limits.annotations"),
+            no_swap_namespaces: read.list("limits.no-swap-namespaces"),
+            opt_in_namespaces: read.list("limits.opt-in-namespaces"),
+        },
+    }
 }
 
 impl GrantSettings {
@@ -70,17 +64,19 @@ impl GrantSettings {
     };
 }
 
-impl Share {
-    pub fn of(self, whole: u64) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Percent(percent) => {
-                let part = u128::from(whole) * u128::from(percent) / 100;
-                u64::try_from(part).unwrap_or(whole)
-            }
-        }
+settings! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LimitSettings of read {
+        pub resync: Duration = read.seconds("limits.resync-seconds"),
+        pub follow: Duration = read.seconds("limits.follow-seconds"),
+        /// If true, the agent resets limits that differ from the kubelet's where the kubelet
+        /// grants.
+        pub repair: bool = read.truth("limits.repair"),
     }
 }
+
+/// Default path of the swapfile.
+pub const SWAPFILE: &str = "/var/lib/wasp-agent/swapfile";
 
 crate::vocabulary! {
     pub enum SwapKind {
@@ -109,80 +105,93 @@ pub enum SwapSize {
     },
 }
 
-/// Settings of the swap that the agent provisions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SwapSettings {
-    pub size: SwapSize,
-    pub kind: SwapKind,
-    /// The swapfile or the partition; unused for zram.
-    pub path: PathBuf,
-    pub priority: u16,
-    pub discard: Discard,
-    /// Free space to leave on the file system; `None`: derived from the kubelet's eviction
-    /// threshold.
-    pub reserve: Option<Share>,
-    /// Provisions swap even where OpenShift provides its own.
-    pub beside_others: bool,
+settings! {
+    /// Settings of the swap that the agent provisions.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct SwapSettings of read {
+        pub size: SwapSize = match read.size("swap.size") {
+            Some(bytes) => SwapSize::Bytes(bytes),
+            None => SwapSize::Overcommit { percent: read.integer("overcommit-percent") },
+        },
+        pub kind: SwapKind = read.choice("swap.kind", SwapKind::File),
+        /// The swapfile or the partition; unused for zram.
+        pub path: PathBuf = read.path("swap.path").unwrap_or_else(|| SWAPFILE.into()),
+        pub priority: u16 = u16::try_from(read.integer("swap.priority")).unwrap_or(0),
+        pub discard: Discard = read.choice("swap.discard", Discard::None),
+        /// Free space to leave on the file system; `None`: derived from the kubelet's eviction
+        /// threshold.
+        pub reserve: Option<Share> = read.share("swap.reserve"),
+        /// Provisions swap even where OpenShift provides its own.
+        pub beside_others: bool = read.truth("swap.beside-others"),
+    }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProtectionSettings {
-    /// Slices that get no swap, without duplicates.
-    pub slices: Vec<String>,
-    /// `None`: the agent sets no target.
-    pub io_latency_target: Option<Duration>,
-    /// For the pods' slices; `None`: the agent sets no target.
-    pub pods_io_latency_target: Option<Duration>,
-    /// For `slices`; `None`: the agent leaves the current weight.
-    pub io_weight: Option<u64>,
-    pub cpu_weight: Option<u64>,
-    /// The largest part of RAM to reserve for the working sets of `services`, in percent.
-    pub working_set_percent: u64,
-    pub services: Vec<String>,
+settings! {
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ProtectionSettings of read {
+        /// Slices that get no swap, without duplicates.
+        pub slices: Vec<String> = read.list("protection.protected-slices"),
+        /// `None`: the agent sets no target.
+        pub io_latency_target: Option<Duration> = read.millis("protection.io-latency-target-ms"),
+        /// For the pods' slices; `None`: the agent sets no target.
+        pub pods_io_latency_target: Option<Duration> =
+            read.millis("protection.pods-io-latency-target-ms"),
+        /// For `slices`; `None`: the agent leaves the current weight.
+        pub io_weight: Option<u64> = read.kept("protection.io-weight"),
+        pub cpu_weight: Option<u64> = read.kept("protection.cpu-weight"),
+        /// The largest part of RAM to reserve for the working sets of `services`, in percent.
+        pub working_set_percent: u64 = read.integer("protection.working-set-percent"),
+        pub services: Vec<String> = read.list("protection.working-set-services"),
+    }
 }
 
-/// Kernel parameters; the agent leaves those that are `None` unchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelSettings {
-    pub align_watermarks: bool,
-    pub swappiness: Option<u64>,
-    pub zswap: Option<bool>,
+settings! {
+    /// Kernel parameters; the agent leaves those that are `None` unchanged.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct KernelSettings of read {
+        pub align_watermarks: bool = read.truth("kernel.align-watermarks"),
+        pub swappiness: Option<u64> = read.kept("kernel.swappiness"),
+        pub zswap: Option<bool> = read.switch("kernel.zswap"),
+    }
 }
 
-/// Settings of the OCI hook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookSettings {
-    pub install: bool,
-    pub when_unknown: WhenUnknown,
-    /// Namespace names, or prefixes that end in `*`.
-    pub denied_namespaces: Vec<String>,
+settings! {
+    /// Settings of the OCI hook.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct HookSettings of read {
+        pub install: bool = read.truth("hook.install"),
+        pub when_unknown: WhenUnknown = read.choice("hook.when-unknown", WhenUnknown::Deny),
+        /// Namespace names, or prefixes that end in `*`.
+        pub denied_namespaces: Vec<String> = read.list("hook.denied-namespaces"),
+    }
 }
 
-/// Default path of the swapfile.
-pub const SWAPFILE: &str = "/var/lib/wasp-agent/swapfile";
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub grants: Grants,
-    pub swap: SwapSettings,
-    pub protection: ProtectionSettings,
-    pub kernel: KernelSettings,
-    pub hook: HookSettings,
-    /// The kubelet's configuration file; `None`: the one on its command line, else the usual
-    /// places.
-    pub kubelet_config: Option<PathBuf>,
-    pub grant: GrantSettings,
-    pub limits: LimitSettings,
-    pub eviction: EvictionSettings,
-    pub reclaim: ReclaimSettings,
-    pub metrics: MetricsSettings,
-    pub suspend: SuspendSettings,
-    /// `None`: the name in the client certificate.
-    pub node_name: Option<String>,
-    /// `None`: the agent searches the usual places.
-    pub kubeconfig: Option<PathBuf>,
-    /// On klog's scale.
-    pub verbosity: u8,
+settings! {
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Settings of read {
+        pub grants: Grants = read.choice("grants", Grants::Auto),
+        pub swap: SwapSettings = SwapSettings::read(read),
+        pub protection: ProtectionSettings = ProtectionSettings::read(read),
+        pub kernel: KernelSettings = KernelSettings::read(read),
+        pub hook: HookSettings = HookSettings::read(read),
+        /// The kubelet's configuration file; `None`: the one on its command line, else the usual
+        /// places.
+        pub kubelet_config: Option<PathBuf> = read.path("node.kubelet-config"),
+        pub grant: GrantSettings = GrantSettings::read(read),
+        pub limits: LimitSettings = LimitSettings::read(read),
+        pub eviction: EvictionSettings = EvictionSettings::read(read),
+        pub reclaim: ReclaimSettings = ReclaimSettings::read(read),
+        pub metrics: MetricsSettings = MetricsSettings::read(read),
+        pub suspend: SuspendSettings = SuspendSettings::read(read),
+        /// `None`: the name in the client certificate.
+        pub node_name: Option<String> = Some(read.text("node.name"))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned),
+        /// `None`: the agent searches the usual places.
+        pub kubeconfig: Option<PathBuf> = read.path("node.kubeconfig"),
+        /// On klog's scale.
+        pub verbosity: u8 = read.small("log.verbosity"),
+    }
 }
 
 impl Settings {
@@ -196,7 +205,7 @@ impl Settings {
     /// # Errors
     /// Every problem, if values contradict each other.
     pub fn valid(resolved: Resolved) -> Result<(Self, Resolved), Problems> {
-        let settings = Self::from_resolved(&resolved);
+        let settings = Self::read(Read(&resolved));
         let contradictions = contradictions(&settings, &resolved);
         if contradictions.is_empty() {
             Ok((settings, resolved))
@@ -218,81 +227,7 @@ impl Settings {
 
     /// Returns the settings of a host without any configuration.
     pub fn defaults() -> Self {
-        Self::from_resolved(&Resolved::defaults())
-    }
-
-    /// Each value has passed its key's `Kind`; the fallbacks below are for values that the key
-    /// table rules out (a test reads every key).
-    fn from_resolved(resolved: &Resolved) -> Self {
-        let read = Read(resolved);
-        Self {
-            swap: SwapSettings {
-                size: match keys::size(read.text("swap.size")) {
-                    Some(bytes) => SwapSize::Bytes(bytes),
-                    None => SwapSize::Overcommit { percent: read.integer("overcommit-percent") },
-                },
-                kind: read.choice("swap.kind", SwapKind::File),
-                path: read.path("swap.path").unwrap_or_else(|| SWAPFILE.into()),
-                priority: u16::try_from(read.integer("swap.priority")).unwrap_or(0),
-                discard: read.choice("swap.discard", Discard::None),
-                reserve: match read.text("swap.reserve") {
-                    "" => None,
-                    reserve => keys::percent(reserve)
-                        .map(Share::Percent)
-                        .or_else(|| keys::size(reserve).map(Share::Bytes)),
-                },
-                beside_others: read.truth("swap.beside-others"),
-            },
-            protection: ProtectionSettings {
-                slices: read.list("protection.protected-slices"),
-                io_latency_target: Some(read.integer("protection.io-latency-target-ms"))
-                    .filter(|millis| *millis > 0)
-                    .map(Duration::from_millis),
-                pods_io_latency_target: Some(read.integer("protection.pods-io-latency-target-ms"))
-                    .filter(|millis| *millis > 0)
-                    .map(Duration::from_millis),
-                io_weight: read.kept("protection.io-weight"),
-                cpu_weight: read.kept("protection.cpu-weight"),
-                working_set_percent: read.integer("protection.working-set-percent"),
-                services: read.list("protection.working-set-services"),
-            },
-            kernel: KernelSettings {
-                align_watermarks: read.truth("kernel.align-watermarks"),
-                swappiness: read.kept("kernel.swappiness"),
-                zswap: read.switch("kernel.zswap"),
-            },
-            hook: HookSettings {
-                install: read.truth("hook.install"),
-                when_unknown: read.choice("hook.when-unknown", WhenUnknown::Deny),
-                denied_namespaces: read.list("hook.denied-namespaces"),
-            },
-            kubelet_config: read.path("node.kubelet-config"),
-            grants: read.choice("grants", Grants::Auto),
-            grant: GrantSettings {
-                policy: read.choice("limits.policy", Policy::None),
-                eligibility: read.choice("limits.eligibility", Eligibility::VirtLauncher),
-                system_reserved_percent: read.small("limits.system-reserved-percent"),
-                wishes: WishRules {
-                    annotations: read.truth("limits.annotations"),
-                    no_swap_namespaces: read.list("limits.no-swap-namespaces"),
-                    opt_in_namespaces: read.list("limits.opt-in-namespaces"),
-                },
-            },
-            limits: LimitSettings {
-                resync: read.seconds("limits.resync-seconds"),
-                follow: read.seconds("limits.follow-seconds"),
-                repair: read.truth("limits.repair"),
-            },
-            eviction: EvictionSettings::read(read),
-            reclaim: ReclaimSettings::read(read),
-            metrics: MetricsSettings::read(read),
-            suspend: SuspendSettings::read(read),
-            node_name: Some(read.text("node.name"))
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned),
-            kubeconfig: read.path("node.kubeconfig"),
-            verbosity: read.small("log.verbosity"),
-        }
+        Self::read(Read(&Resolved::defaults()))
     }
 }
 
@@ -415,3 +350,7 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem
     }
     problems
 }
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

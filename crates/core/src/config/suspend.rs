@@ -2,29 +2,16 @@
 
 use std::time::Duration;
 
-use super::{keys, read::Read, settings::Share};
+use super::read::{Read, Share};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SuspendSettings {
-    /// The amount of swap to keep free.
-    pub keep_free: Share,
-    /// The most swap beyond their grants that all suspended pods together may have.
-    pub reserve: Share,
-    /// The agent resumes suspended pods when the API server has been unreachable for this long.
-    pub longest_silence: Duration,
-}
-
-impl SuspendSettings {
-    pub(super) fn read(read: Read<'_>) -> Self {
-        let share = |key| {
-            let text = read.text(key);
-            let percent = keys::percent(text).map(Share::Percent);
-            percent.or_else(|| keys::size(text).map(Share::Bytes)).unwrap_or(Share::Bytes(0))
-        };
-        Self {
-            keep_free: share("suspend.keep-swap-free"),
-            reserve: share("suspend.reserve"),
-            longest_silence: read.seconds("suspend.longest-silence-seconds"),
-        }
+settings! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SuspendSettings of read {
+        /// The amount of swap to keep free.
+        pub keep_free: Share = read.share("suspend.keep-swap-free").unwrap_or(Share::Bytes(0)),
+        /// The most swap beyond their grants that all suspended pods together may have.
+        pub reserve: Share = read.share("suspend.reserve").unwrap_or(Share::Bytes(0)),
+        /// The agent resumes suspended pods when the API server has been unreachable for this long.
+        pub longest_silence: Duration = read.seconds("suspend.longest-silence-seconds"),
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     config::settings::{Eligibility, Policy, Share},
     model::{
         hook::{EstimateSettings, WhenUnknown},
+        pattern::matches,
         pod::QosClass,
         swap::SwapMax,
     },
@@ -186,14 +187,6 @@ fn share(settings: &EstimateSettings, claims: &Claims) -> Result<(SwapMax, Why),
 
 fn part(whole: u64, per_mille: u64) -> u64 {
     u64::try_from(u128::from(whole) * u128::from(per_mille) / 1000).unwrap_or(0)
-}
-
-/// Returns true if `name` equals one of `patterns`, or matches the prefix of one that ends in `*`.
-pub fn matches(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => name == pattern,
-    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,10 @@
 //! Compares grants with the limits found, and decides which `memory.swap.max` to write, what to set
 //! in systemd and what to report.
 
+mod facts;
 mod of_kubelet;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
@@ -21,14 +18,13 @@ use crate::{
     config::settings::{GrantSettings, Grants, Settings},
     model::{
         clock::SinceStart,
-        host::{
-            CgroupLevel, ContainerFacts, Holder, LevelFacts, Manager, NodeMemory, PodFacts,
-            RUNTIME_CHILD,
-        },
+        host::{ContainerFacts, Holder, LevelFacts, Manager, NodeMemory, PodFacts},
         pod::PodUid,
         swap::SwapMax,
     },
 };
+
+use facts::LimitFacts;
 
 /// A container above its grant keeps at least this much room above its use, so that lowering its
 /// limit does not get it OOM-killed.
@@ -122,49 +118,6 @@ pub fn decide(
     }
     pass.enforce_pods(&snapshot, &pods, &mut state, &mut decision);
     (state, decision)
-}
-
-/// A container, or a pod's own cgroup.
-struct LimitFacts<'a> {
-    owner: Holder,
-    pod: Option<&'a PodUid>,
-    manager: &'a Manager,
-    starting: bool,
-    path: &'a Path,
-    /// The cgroup levels, outermost first.
-    levels: &'a [LevelFacts],
-}
-
-impl<'a> From<&'a ContainerFacts> for LimitFacts<'a> {
-    fn from(facts: &'a ContainerFacts) -> Self {
-        let ContainerFacts { id, pod, manager, starting, path, levels, .. } = facts;
-        let owner = Holder::Container(id.clone());
-        Self { owner, pod: Some(pod), manager, starting: *starting, path, levels }
-    }
-}
-
-impl<'a> From<&'a PodFacts> for LimitFacts<'a> {
-    fn from(facts: &'a PodFacts) -> Self {
-        let PodFacts { uid, manager, path, level } = facts;
-        Self {
-            owner: Holder::Pod(uid.clone()),
-            pod: None,
-            manager,
-            starting: false,
-            path,
-            levels: std::slice::from_ref(level),
-        }
-    }
-}
-
-impl LimitFacts<'_> {
-    /// Path below the cgroup root.
-    fn path_of(&self, level: CgroupLevel) -> PathBuf {
-        match level {
-            CgroupLevel::Pod | CgroupLevel::Container => self.path.to_owned(),
-            CgroupLevel::RuntimeChild => self.path.join(RUNTIME_CHILD),
-        }
-    }
 }
 
 struct Pass<'a> {

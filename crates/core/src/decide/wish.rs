@@ -12,10 +12,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::estimate::matches;
 use crate::{
     config::{keys::percent, settings::Share},
     model::{
+        pattern::matches,
         pod::{LONGEST_ANNOTATION, Pod, SWAP_LIMIT, SWAP_LIMIT_OF},
         policy::WishRules,
         quantity::Quantity,

@@ -8,13 +8,12 @@ use std::{
 
 use serde::Serialize;
 
-use crate::config::value::SettingOrigin;
-
 use super::{
     guest::Guest,
     host::{NodeMemory, SwapDevice},
     kubelet::KubeletConfig,
     obstacles::Obstacles,
+    origin::SettingOrigin,
     program::ProgramFacts,
     protection::{Disks, SliceFacts},
     published::Published,

@@ -11,6 +11,8 @@ pub mod hook;
 pub mod host;
 pub mod kubelet;
 pub mod obstacles;
+pub mod origin;
+pub mod pattern;
 pub mod plain;
 pub mod pod;
 pub mod policy;

@@ -64,6 +64,7 @@ macro_rules! vocabulary {
 }
 
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "the macro declares words for other modules")]
 mod tests {
     use super::*;
 

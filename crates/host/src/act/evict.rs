@@ -20,9 +20,9 @@ use crate::{
     config::settings::Settings,
     decide::evict::{
         answer::{EvictionAnswer, Refusal, classify},
-        machine::Victim,
         select::Ranked,
         spared::{Spared, spared_as_such},
+        verdict::Victim,
     },
     failpoint,
     model::{
@@ -31,8 +31,9 @@ use crate::{
     },
     observe::clock,
     observe::kube::{
-        credentials::{chain, load},
+        credentials::load,
         decode::{self, OddPod},
+        errors::chain,
     },
     roots::Roots,
 };

@@ -1,7 +1,16 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::model::pod::{ContainerId, Resources};
+use crate::{
+    act::offload::{
+        CAREFUL_PAUSE, CAREFUL_STEP_BYTES, Orders, STEP_BYTES, TRIES, put_to_sleep, usage,
+    },
+    model::{
+        pod::{ContainerId, Resources},
+        suspend::Usage,
+        swap::SwapMax,
+    },
+};
 
 const SCOPE: &str = "kubepods.slice/x.scope";
 

@@ -1,14 +1,13 @@
 //! Output: carries decisions out. Every action reads first and writes only a difference.
 
-pub mod bus;
 pub mod cgroup;
 pub mod cgroup_reclaim;
 pub mod evict;
-pub mod files;
 pub mod freeze;
 mod loans;
 pub mod memory;
 pub mod node;
+pub mod offload;
 pub mod reclaim;
 pub mod records;
 pub mod slices;
@@ -19,9 +18,11 @@ pub mod tunables;
 use std::{io, path::Path};
 
 use crate::{
+    bus,
     errors::FileError,
     failpoint, messages,
     model::swap::SwapMax,
+    replace::replace,
     roots::Roots,
     state::{self, StateContent},
 };
@@ -85,7 +86,7 @@ impl Actuator for Host {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        files::replace(path, text, mode)?;
+        replace(path, text, mode)?;
         Ok(Written::Now)
     }
 

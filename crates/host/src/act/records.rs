@@ -1,17 +1,11 @@
-//! `/run/wasp-agent/pods/UID.json`: each pod of the node with its containers' grants. From these
-//! files, an agent that starts without an API server restores its knowledge, and the OCI hook reads
-//! the grants.
+//! Writes the records of the pods: see [`crate::observe::records`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
     hash::{BuildHasher, RandomState},
-    io,
     path::PathBuf,
     sync::Arc,
 };
-
-use serde::{Deserialize, Serialize};
 
 use crate::{
     act::Actuator,
@@ -20,27 +14,10 @@ use crate::{
         pod::{Pod, PodUid, Pods},
         swap::SwapMax,
     },
-    observe::bounded::read_bounded,
+    observe::records::{self, Record},
     roots::Roots,
-    state::{self, Cleanup, Description, Lasts, StateFile},
+    state,
 };
-
-/// The directory of the files, one for each pod.
-pub const FOLDER: Description = Description {
-    path: "/run/wasp-agent/pods",
-    version: 1,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::Removes,
-    holds: "for each pod of the node, its data from the API server and its containers' grants",
-};
-
-/// The content of a pod's file.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Record {
-    pod: Arc<Pod>,
-    /// Grants by container name.
-    grants: BTreeMap<Arc<str>, SwapMax>,
-}
 
 /// The records on disk, written only when they change.
 #[derive(Debug)]
@@ -58,7 +35,7 @@ pub struct Records {
 impl Records {
     pub fn new(roots: &Roots) -> Self {
         Self {
-            folder: roots.runtime().join("pods"),
+            folder: records::folder(roots),
             written: HashMap::new(),
             digest: RandomState::new(),
             unwritten: BTreeSet::new(),
@@ -68,25 +45,10 @@ impl Records {
 
     /// Returns the pods that an earlier run left. Skips and logs invalid records.
     pub fn load(&mut self) -> Pods {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return Pods::new() };
         let mut pods = Pods::new();
-        for entry in entries.flatten() {
-            let read = read_bounded(&entry.path())
-                .and_then(|text| text.ok_or_else(|| io::ErrorKind::NotFound.into()))
-                .and_then(|text| Ok((state::parse::<Record>(&text)?.pod, text)));
-            match read {
-                Ok((pod, text)) => {
-                    self.written.insert(pod.uid.clone(), self.digest.hash_one(text));
-                    pods.insert(pod.uid.clone(), pod);
-                }
-                Err(reason) => {
-                    crate::messages::RecordLeftOut {
-                        path: &entry.path().display(),
-                        reason: Some(&reason),
-                    }
-                    .emit(format_args!("skipped a pod record"));
-                }
-            }
+        for (pod, text) in records::read(&self.folder) {
+            self.written.insert(pod.uid.clone(), self.digest.hash_one(text));
+            pods.insert(pod.uid.clone(), pod);
         }
         pods
     }
@@ -137,27 +99,15 @@ impl Records {
     }
 
     fn path(&self, uid: &PodUid) -> PathBuf {
-        self.folder.join(format!("{uid}.json"))
+        records::file(&self.folder, uid)
     }
-}
-
-/// The part of a pod's record that the OCI hook reads.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Granted {
-    /// Grants by container name.
-    pub grants: BTreeMap<String, SwapMax>,
-}
-
-/// Returns the published grants of pod `uid`, for the OCI hook; `None` if there are none.
-pub fn granted(roots: &Roots, uid: &PodUid) -> Result<Option<Granted>, FileError> {
-    let path = Records::new(roots).path(uid);
-    let shown = roots.shown(&path).into_owned();
-    StateFile::at(path, shown).load()
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
+
+    use std::fs;
 
     use super::*;
     use wasp_core::fixtures::pod;

@@ -8,8 +8,8 @@ use zbus::{
     zvariant::{OwnedValue, Value},
 };
 
-use super::bus;
 use crate::{
+    bus,
     decide::protection::PropertyChange,
     errors::FileError,
     model::{
@@ -18,7 +18,7 @@ use crate::{
     },
     observe::oomd,
     roots::Roots,
-    state::{Cleanup, Description, Lasts, StateFile},
+    state::{Description, StateContent, StateFile, files, unversioned},
 };
 
 const SWAP: &str = "MemorySwapMax";
@@ -96,20 +96,15 @@ pub async fn set_reserve(
     bus::set(connection, unit, &[(what.property(), Value::U64(value))]).await
 }
 
-pub const RESERVES_FILE: Description = Description {
-    path: "/run/wasp-agent/reserves.json",
-    version: 1,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
-    holds: "what systemd had for services and slices before the agent reserved memory or weights \
-        for them in this boot",
-};
-
 /// The values that systemd held before the agent reserved memory or a share in this boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservesBefore {
     /// Values by unit and property.
     pub units: Reserves,
+}
+
+impl StateContent for ReservesBefore {
+    const FILE: Description = files::RESERVES;
 }
 
 /// Remembers `value`, unless a value is already remembered.
@@ -129,20 +124,20 @@ pub fn remember_reserve(
     file.save(&before)
 }
 
-pub const FILE: Description = Description {
-    path: "/run/wasp-agent/protection.json",
-    version: 1,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
-    holds: "what systemd had for each slice before the agent changed it in this boot",
-};
-
 /// The properties that systemd held for each slice before the agent changed them in this boot. The
 /// agent's own values do not outlive the boot either.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlicesBefore {
     /// Properties by slice.
     pub slices: BTreeMap<String, SliceProperties>,
+}
+
+impl StateContent for SlicesBefore {
+    const FILE: Description = files::SLICES;
+
+    fn convert(version: u64, old: serde_json::Value) -> Option<serde_json::Value> {
+        unversioned(version, old, "slices")
+    }
 }
 
 /// Remembers `properties`, unless some are already remembered for this slice.

@@ -14,9 +14,8 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use zbus::{Connection, zvariant::Value};
 
-use super::bus;
 use crate::{
-    messages,
+    bus, messages,
     model::{host::Holder, swap::SwapMax},
     observe::cgroup::is_gone,
     roots::Roots,

@@ -9,15 +9,7 @@ use crate::{
     errors::FileError,
     failpoint,
     roots::Roots,
-    state::{Cleanup, Description, Lasts, StateFile},
-};
-
-pub const FILE: Description = Description {
-    path: "/run/wasp-agent/tunables.json",
-    version: 1,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::LeavesTo("wasp-agent deprovision"),
-    holds: "the kernel's settings before the agent changed them in this boot",
+    state::{Description, StateContent, StateFile, files, unversioned},
 };
 
 /// The kernel's values before the agent changed them in this boot.
@@ -25,6 +17,14 @@ pub const FILE: Description = Description {
 pub struct TunablesBefore {
     /// Values by path.
     pub values: BTreeMap<String, String>,
+}
+
+impl StateContent for TunablesBefore {
+    const FILE: Description = files::TUNABLES;
+
+    fn convert(version: u64, old: serde_json::Value) -> Option<serde_json::Value> {
+        unversioned(version, old, "values")
+    }
 }
 
 /// Sets `tunable` if the kernel has another value, and returns that value.
@@ -111,11 +111,11 @@ mod tests {
         fs::create_dir_all(roots.path("/proc/sys/vm")).unwrap();
         fs::write(roots.path(path), "60\n").unwrap();
         fs::create_dir_all(roots.runtime()).unwrap();
-        let ledger = roots.path(FILE.path);
+        let ledger = roots.path(files::TUNABLES.path);
         let cut = r#"{"version":1,"values":{"/proc/sys/vm/swap"#;
         fs::write(&ledger, cut).unwrap();
         let error = set(&roots, &Tunable { path, value: "80".to_owned() }).unwrap_err();
-        assert!(error.to_string().contains(FILE.path), "{error}");
+        assert!(error.to_string().contains(files::TUNABLES.path), "{error}");
         restore(&roots).unwrap_err();
         assert_eq!(fs::read_to_string(roots.path(path)).unwrap(), "60\n");
         assert_eq!(fs::read_to_string(ledger).unwrap(), cut);

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 
-use super::bounded::read_bounded;
 use crate::{
+    bounded::read_bounded,
     model::{
         host::Role,
         pod::{ContainerId, PodUid, is_name},

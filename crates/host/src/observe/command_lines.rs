@@ -13,7 +13,7 @@ use crate::{model::pod::ContainerId, roots::Roots};
 const MOST: usize = 2;
 
 #[derive(Debug)]
-pub struct CommandLines {
+pub(crate) struct CommandLines {
     roots: Roots,
     asked: BTreeSet<ContainerId>,
     send: mpsc::UnboundedSender<(ContainerId, Runs)>,
@@ -21,7 +21,7 @@ pub struct CommandLines {
 }
 
 impl CommandLines {
-    pub fn new(roots: &Roots) -> Self {
+    pub(crate) fn new(roots: &Roots) -> Self {
         let (send, answers) = mpsc::unbounded_channel();
         Self { roots: roots.clone(), asked: BTreeSet::new(), send, answers }
     }
@@ -29,7 +29,7 @@ impl CommandLines {
     /// Finds out which programs `processes` of the container run, unless a query is in progress.
     /// Uses a thread of the standard library, because a runtime would wait for its own at the
     /// agent's end.
-    pub fn ask(&mut self, id: &ContainerId, processes: Vec<u32>) {
+    pub(crate) fn ask(&mut self, id: &ContainerId, processes: Vec<u32>) {
         if self.asked.len() >= MOST || self.asked.contains(id) {
             return;
         }
@@ -50,7 +50,7 @@ impl CommandLines {
     }
 
     /// Returns the next answer. Cancel safe.
-    pub async fn answered(&mut self) -> (ContainerId, Runs) {
+    pub(crate) async fn answered(&mut self) -> (ContainerId, Runs) {
         match self.answers.recv().await {
             Some((id, runs)) => {
                 self.asked.remove(&id);

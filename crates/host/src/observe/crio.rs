@@ -14,11 +14,9 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{
-    bounded::read_bounded,
-    crio_command::{CrioFlags, crio_flags},
-};
+use super::crio_command::{CrioFlags, crio_flags};
 use crate::{
+    bounded::read_bounded,
     errors::FileError,
     model::runtime::{DefaultRuntime, Runtime},
     roots::Roots,

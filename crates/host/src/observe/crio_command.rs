@@ -15,7 +15,7 @@ const PROGRAM: &str = "crio";
 
 /// The values that matter here; `None` if they are not set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CrioFlags {
+pub(crate) struct CrioFlags {
     /// Empty means no file.
     pub config: Option<String>,
     pub config_dir: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct CrioFlags {
 /// Returns the flags of the running CRI-O, else of its unit; `None` if there is neither.
 ///
 /// The agent may not read the variables of another process: they are those of the unit.
-pub fn crio_flags(roots: &Roots) -> Option<CrioFlags> {
+pub(crate) fn crio_flags(roots: &Roots) -> Option<CrioFlags> {
     let unit = of_unit(roots, UNIT);
     let (words, variables) = unit.clone().unwrap_or_default();
     match running(roots) {

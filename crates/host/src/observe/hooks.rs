@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{bounded::read_bounded, rivals};
-use crate::{decide::hook::FILE_NAME, roots::Roots};
+use super::rivals;
+use crate::{bounded::read_bounded, decide::hook::FILE_NAME, roots::Roots};
 
 /// CRI-O's default directories, and the one that OpenShift adds (crio.conf(5), `hooks_dir`).
 pub const USUAL_FOLDERS: [&str; 3] = [

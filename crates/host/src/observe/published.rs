@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::bounded::read_bounded;
 use crate::{
+    bounded::read_bounded,
     config::layers::{Layers, Resolved},
     config::settings::Settings,
     errors::FileError,

@@ -12,8 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{bounded::read_bounded, units::followed};
+use super::units::followed;
 use crate::{
+    bounded::read_bounded,
     config::{
         layers::{Layers, Resolved},
         settings::Settings,
@@ -48,7 +49,7 @@ pub fn load(
     match read(roots, &roots.path(SYSCONFIG)) {
         Ok(Some(text)) => layers.take_sysconfig(Path::new(SYSCONFIG), &text),
         Ok(None) => {}
-        Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why),
+        Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why.to_string()),
     }
     layers.take_environment(environment);
     Settings::valid(layers.resolved()?)
@@ -87,31 +88,33 @@ fn take_toml(layers: &mut Layers, roots: &Roots, file: &Path) {
     let shown = roots.shown(file);
     match read(roots, file) {
         Ok(text) => layers.take_toml(&shown, &text.unwrap_or_default()),
-        Err(why) => layers.take_unreadable(&shown, &why),
+        Err(why) => layers.take_unreadable(&shown, &why.to_string()),
     }
 }
 
 /// The reason why a file of the configuration cannot be read.
 #[derive(Debug, thiserror::Error)]
-enum LayerError {
+enum UnreadError {
     #[error("it is a chain of too many links")]
     Links,
     #[error("it is a link to {}, which does not exist", .0.display())]
-    Gone(PathBuf),
+    Dangling(PathBuf),
     #[error(transparent)]
-    File(#[from] io::Error),
+    Io(#[from] io::Error),
 }
 
 /// Reads a file of the configuration, which may be a link. `None` if there is none, or if it is
 /// masked by a link to `/dev/null`.
-fn read(roots: &Roots, file: &Path) -> Result<Option<String>, LayerError> {
+fn read(roots: &Roots, file: &Path) -> Result<Option<String>, UnreadError> {
     let shown = roots.shown(file);
-    let target = followed(roots, &shown).ok_or(LayerError::Links)?;
+    let Some(target) = followed(roots, &shown) else {
+        return Err(UnreadError::Links);
+    };
     if target == Path::new("/dev/null") {
         return Ok(None);
     }
     match read_bounded(&roots.path(&target)) {
-        Ok(None) if target != *shown => Err(LayerError::Gone(target)),
+        Ok(None) if target != *shown => Err(UnreadError::Dangling(target)),
         read => Ok(read?),
     }
 }

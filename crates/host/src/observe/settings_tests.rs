@@ -4,16 +4,12 @@ use super::*;
 use crate::config::{
     keys::KEYS,
     settings::{
-        Discard, Eligibility, EvictionMode, EvictionSettings, Grants, HookSettings, KernelSettings,
-        MetricsSettings, Policy, ReclaimMode, ReclaimPods, ReclaimSettings, SchedulingGuard,
-        Settings, Share, SignalSettings, SuspendSettings, SwapKind, SwapSettings, SwapSize,
-        TaintEffect, WishRules,
+        Eligibility, Grants, Policy, Settings, Share, Signal, SignalSettings, SwapKind, SwapSize,
     },
     show,
     value::SettingOrigin,
 };
 use crate::decide::check::without_wrong_lines;
-use crate::model::hook::WhenUnknown;
 
 /// A host with these files.
 fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
@@ -47,228 +43,67 @@ fn nothing_configured_is_the_defaults() {
     assert_eq!(settings.grant.system_reserved_percent, 0);
     assert_eq!(settings.limits.resync, Duration::from_secs(60));
     assert_eq!(settings.limits.follow, Duration::from_secs(2));
-    assert_eq!(settings.eviction.window, Duration::from_secs(30));
-    assert_eq!(settings.eviction.max_swap_in_pages_per_second, 1000);
-    assert_eq!(settings.eviction.max_swap_out_pages_per_second, 1000);
-    assert!((settings.eviction.swap_utilization_factor - 0.8).abs() < f64::EPSILON);
+    assert_eq!(settings.eviction.thresholds.window, Duration::from_secs(30));
+    assert_eq!(settings.eviction.thresholds.max_swap_in_pages_per_second, 1000);
+    assert_eq!(settings.eviction.thresholds.max_swap_out_pages_per_second, 1000);
+    assert!((settings.eviction.thresholds.swap_utilization_factor - 0.8).abs() < f64::EPSILON);
     assert_eq!((settings.node_name, settings.kubeconfig, settings.verbosity), (None, None, 1));
 }
 
+/// tests/golden/settings.txt shows which field each key sets.
 #[test]
-fn every_key_reaches_the_settings() {
+fn values_are_read_in_every_spelling_of_toml() {
     let file = r#"
         grants = "agent"
-        overcommit-percent = 100
-        [node]
-        name = "node-a"
-        kubeconfig = "/srv/kubeconfig"
-        kubelet-config = "/srv/kubelet.yaml"
+        node.name = "node-a"
         [swap]
         kind = "partition"
         size = "8Gi"
         path = "/dev/disk/by-partlabel/swap"
-        priority = 100
-        discard = "pages"
         reserve = "20%"
-        beside-others = true
         [protection]
         protected-slices = ["system.slice", "a-b.slice"]
-        io-latency-target-ms = 75
-        pods-io-latency-target-ms = 200
         io-weight = 500
         cpu-weight = "keep"
-        working-set-percent = 5
-        working-set-services = ["kubelet.service"]
         [kernel]
-        align-watermarks = true
-        swappiness = 80
         zswap = "off"
-        [hook]
-        install = false
-        when-unknown = "deny"
-        denied-namespaces = ["infra-*"]
-        [limits]
-        policy = "max"
-        eligibility = "virt-launcher"
-        system-reserved-percent = 10
-        annotations = false
-        no-swap-namespaces = ["db"]
-        opt-in-namespaces = ["tenant-*"]
-        repair = false
-        resync-seconds = 120
-        follow-seconds = 5
         [eviction]
         swap-utilization-factor = 1
         max-average-swap-in-pages-per-second = 0x10
         max-average-swap-out-pages-per-second = 2_000
-        average-window-seconds = 60
-        mode = "observe"
-        scheduling-guard = "taint"
-        guard-kubeconfig = "/srv/guard"
-        taint = "example.com/swap"
-        pressure-transition-seconds = 45
-        last-resort-delete = true
-        last-resort-seconds = 120
-        confirm-with-pressure = false
-        critical-factor = 3
-        cooldown-seconds = 90
-        longest-grace-seconds = 0
-        overtake-seconds = 240
-        wait-for-descheduler-seconds = 30
-        min-relief-percent = 25
-        opt-out-annotations = ["example.com/stays"]
-        taint-effect = "PreferNoSchedule"
-        max-per-hour = 4
-        protected-namespaces = ["infra-*"]
-        traffic = { enabled = false, sustain-seconds = 1, release = 0.5 }
-        utilization = { enabled = false, sustain-seconds = 2, release = 0.6 }
         overcommit = { enabled = true, sustain-seconds = 3, release = 0.7, max-ratio = 1.25 }
         [eviction.pressure]
-        enabled = false
         sustain-seconds = 4
-        release = 0.75
-        max-full-percent = 30
-        max-some-percent = 90
-        [suspend]
-        keep-swap-free = "2Gi"
-        reserve = "5%"
-        longest-silence-seconds = 100
-        [reclaim]
-        mode = "on"
-        pods = "annotated"
-        max-pressure-percent = 0.2
-        max-refault-percent = 3
-        max-swap-percent = 50
-        write-budget = "2Mi"
-        floor = "1Gi"
-        start-delay-seconds = 60
-        zswap-max-percent = 25
-        zswap-writeback = "off"
         [metrics]
         listen = "[::1]:9753"
         certificate = "/srv/tls.crt"
         key = "/srv/tls.key"
-        client-ca = "/srv/ca.crt"
-        textfile = "/srv/wasp-agent.prom"
-        [log]
-        verbosity = 6
     "#;
     let (settings, resolved) = load(&[(MAIN, file)]).unwrap();
-    for key in KEYS {
-        assert!(
-            matches!(resolved.get(key.path), Some((_, SettingOrigin::File { .. }))),
-            "{}",
-            key.path
-        );
-    }
-    let reclaim = ReclaimSettings {
-        mode: ReclaimMode::On,
-        pods: ReclaimPods::Annotated,
-        max_pressure_percent: 0.2,
-        max_refault_percent: 3.0,
-        max_swap_percent: 50,
-        write_bytes_per_second: 2 << 20,
-        floor_bytes: 1 << 30,
-        start_delay: Duration::from_secs(60),
-        zswap_max_percent: Some(25),
-        zswap_writeback: Some(false),
-    };
-    let metrics = MetricsSettings {
-        listen: Some("[::1]:9753".parse().unwrap()),
-        certificate: Some("/srv/tls.crt".into()),
-        key: Some("/srv/tls.key".into()),
-        client_ca: Some("/srv/ca.crt".into()),
-        textfile: Some("/srv/wasp-agent.prom".into()),
-    };
-    assert_eq!(settings.metrics, metrics);
-    assert_eq!(settings.reclaim, reclaim);
-    assert_eq!(settings.kubelet_config.as_deref(), Some(Path::new("/srv/kubelet.yaml")));
-    let swap = SwapSettings {
-        size: SwapSize::Bytes(8 << 30),
-        kind: SwapKind::Partition,
-        path: "/dev/disk/by-partlabel/swap".into(),
-        priority: 100,
-        discard: Discard::Pages,
-        reserve: Some(Share::Percent(20)),
-        beside_others: true,
-    };
-    assert_eq!(settings.swap, swap);
-    assert_eq!(settings.protection.slices, ["system.slice", "a-b.slice"]);
-    assert_eq!(settings.protection.io_latency_target, Some(Duration::from_millis(75)));
-    assert_eq!(settings.protection.pods_io_latency_target, Some(Duration::from_millis(200)));
-    assert_eq!((settings.protection.io_weight, settings.protection.cpu_weight), (Some(500), None));
-    assert_eq!(settings.protection.working_set_percent, 5);
-    assert_eq!(settings.protection.services, ["kubelet.service"]);
-    assert!(!settings.limits.repair);
-    let kernel =
-        KernelSettings { align_watermarks: true, swappiness: Some(80), zswap: Some(false) };
-    assert_eq!(settings.kernel, kernel);
-    let hook = HookSettings {
-        install: false,
-        when_unknown: WhenUnknown::Deny,
-        denied_namespaces: vec!["infra-*".into()],
-    };
-    assert_eq!(settings.hook, hook);
-    let signal = |enabled, seconds, release| {
-        let sustain = Duration::from_secs(seconds);
-        SignalSettings { enabled, sustain, release }
-    };
-    let eviction = EvictionSettings {
-        mode: EvictionMode::Observe,
-        guard: SchedulingGuard::Taint,
-        guard_kubeconfig: Some("/srv/guard".into()),
-        taint: "example.com/swap".into(),
-        taint_effect: TaintEffect::PreferNoSchedule,
-        transition: Duration::from_secs(45),
-        last_resort: Some(Duration::from_secs(120)),
-        traffic: signal(false, 1, 0.5),
-        utilization: signal(false, 2, 0.6),
-        overcommit: signal(true, 3, 0.7),
-        pressure: signal(false, 4, 0.75),
-        confirm_with_pressure: false,
-        max_overcommit_ratio: 1.25,
-        max_full_percent: 30.0,
-        max_some_percent: 90.0,
-        critical_factor: 3.0,
-        cooldown: Duration::from_secs(90),
-        max_per_hour: 4,
-        longest_grace: None,
-        overtake_after: Duration::from_secs(240),
-        wait_for_others: Duration::from_secs(30),
-        min_relief_percent: 25,
-        opt_out_annotations: vec!["example.com/stays".into()],
-        protected_namespaces: vec!["infra-*".into()],
-        swap_utilization_factor: 1.0,
-        max_swap_in_pages_per_second: 16,
-        max_swap_out_pages_per_second: 2000,
-        window: Duration::from_secs(60),
-    };
-    assert_eq!(settings.eviction, eviction);
-    assert_eq!(settings.node_name.as_deref(), Some("node-a"));
-    assert_eq!(settings.kubeconfig.as_deref(), Some(Path::new("/srv/kubeconfig")));
-    assert_eq!(settings.grant.policy, Policy::Max);
-    assert_eq!(settings.grant.eligibility, Eligibility::VirtLauncher);
-    assert_eq!(settings.grant.system_reserved_percent, 10);
-    let wishes = WishRules {
-        annotations: false,
-        no_swap_namespaces: vec!["db".into()],
-        opt_in_namespaces: vec!["tenant-*".into()],
-    };
-    assert_eq!(settings.grant.wishes, wishes);
-    let suspend = SuspendSettings {
-        keep_free: Share::Bytes(2 << 30),
-        reserve: Share::Percent(5),
-        longest_silence: Duration::from_secs(100),
-    };
-    assert_eq!(settings.suspend, suspend);
-    assert_eq!(settings.limits.resync, Duration::from_secs(120));
-    assert_eq!(settings.limits.follow, Duration::from_secs(5));
-    assert!((settings.eviction.swap_utilization_factor - 1.0).abs() < f64::EPSILON);
-    assert_eq!(settings.eviction.max_swap_in_pages_per_second, 16);
-    assert_eq!(settings.eviction.max_swap_out_pages_per_second, 2000);
-    assert_eq!(settings.eviction.window, Duration::from_secs(60));
-    assert_eq!(settings.verbosity, 6);
+    let origin = |path| &resolved.get(path).unwrap().1;
+    assert!(matches!(origin("eviction.overcommit.max-ratio"), SettingOrigin::File { .. }));
+    assert_eq!(*origin("eviction.overtake-seconds"), SettingOrigin::Default);
     assert_eq!(settings.grants, Grants::Agent);
+    assert_eq!(settings.node_name.as_deref(), Some("node-a"));
+    assert_eq!(
+        (settings.swap.size, settings.swap.kind),
+        (SwapSize::Bytes(8 << 30), SwapKind::Partition)
+    );
+    assert_eq!(settings.swap.path, Path::new("/dev/disk/by-partlabel/swap"));
+    assert_eq!(settings.swap.reserve, Some(Share::Percent(20)));
+    assert_eq!(settings.protection.slices, ["system.slice", "a-b.slice"]);
+    assert_eq!((settings.protection.io_weight, settings.protection.cpu_weight), (Some(500), None));
+    assert_eq!(settings.kernel.zswap, Some(false));
+    let thresholds = settings.eviction.thresholds;
+    assert!((thresholds.swap_utilization_factor - 1.0).abs() < f64::EPSILON);
+    assert!((thresholds.max_overcommit_ratio - 1.25).abs() < f64::EPSILON);
+    assert_eq!(thresholds.max_swap_in_pages_per_second, 16);
+    assert_eq!(thresholds.max_swap_out_pages_per_second, 2000);
+    let overcommit =
+        SignalSettings { enabled: true, sustain: Duration::from_secs(3), release: 0.7 };
+    assert_eq!(settings.eviction.signals[Signal::Overcommit], overcommit);
+    assert_eq!(settings.eviction.signals[Signal::Pressure].sustain, Duration::from_secs(4));
+    assert_eq!(settings.metrics.listen, Some("[::1]:9753".parse().unwrap()));
 }
 
 #[test]
@@ -366,10 +201,10 @@ fn the_daemonsets_variables_keep_working() {
     ]);
     let environment = |name: &str| (name == "VERBOSITY").then(|| "6".to_owned());
     let (settings, resolved) = super::load(&roots, environment).unwrap();
-    assert!((settings.eviction.swap_utilization_factor - 0.7).abs() < f64::EPSILON);
-    assert_eq!(settings.eviction.max_swap_in_pages_per_second, 500);
-    assert_eq!(settings.eviction.max_swap_out_pages_per_second, 600);
-    assert_eq!(settings.eviction.window, Duration::from_secs(20));
+    assert!((settings.eviction.thresholds.swap_utilization_factor - 0.7).abs() < f64::EPSILON);
+    assert_eq!(settings.eviction.thresholds.max_swap_in_pages_per_second, 500);
+    assert_eq!(settings.eviction.thresholds.max_swap_out_pages_per_second, 600);
+    assert_eq!(settings.eviction.thresholds.window, Duration::from_secs(20));
     assert_eq!(settings.node_name.as_deref(), Some("node-a"));
     assert_eq!(settings.verbosity, 6);
     let shown = show::effective(&resolved);

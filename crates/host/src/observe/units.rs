@@ -12,11 +12,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::bounded::read_lossy;
-use crate::roots::Roots;
+use crate::{bounded::read_lossy, roots::Roots};
 
 /// The directories of units, the first takes precedence.
-pub const FOLDERS: [&str; 13] = [
+pub(crate) const FOLDERS: [&str; 13] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
     "/run/systemd/transient",
@@ -41,7 +40,7 @@ const LINKS: u8 = 8;
 
 /// A unit's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitFile {
+pub(crate) struct UnitFile {
     /// The path on the host.
     pub path: PathBuf,
     /// Its own name, and the names by which it was found.
@@ -52,7 +51,7 @@ pub struct UnitFile {
 }
 
 /// Finds the file of a unit; `None` if there is none.
-pub fn find(roots: &Roots, name: &str) -> Option<UnitFile> {
+pub(crate) fn find(roots: &Roots, name: &str) -> Option<UnitFile> {
     let mut names = vec![name.to_owned()];
     for _ in 0..LINKS {
         let name = names.last()?;
@@ -80,28 +79,28 @@ pub fn find(roots: &Roots, name: &str) -> Option<UnitFile> {
 }
 
 /// Returns the path of a drop-in such as `system.slice.d/10.conf`, if it is not masked.
-pub fn find_drop_in(roots: &Roots, name: &str) -> Option<PathBuf> {
+pub(crate) fn find_drop_in(roots: &Roots, name: &str) -> Option<PathBuf> {
     let mut paths = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
     let path = paths.find(|path| roots.path(path).symlink_metadata().is_ok())?;
     is_in_effect(roots, &path).then_some(path)
 }
 
 /// Returns false for a file that is missing, or empty or a link to /dev/null.
-pub fn is_in_effect(roots: &Roots, path: &Path) -> bool {
+pub(crate) fn is_in_effect(roots: &Roots, path: &Path) -> bool {
     roots.path(path).symlink_metadata().is_ok()
         && followed(roots, path).is_some_and(|real| !is_empty(&roots.path(real)))
 }
 
 impl UnitFile {
     /// Returns the paths on the host of the unit's file and its drop-ins.
-    pub fn files(&self, roots: &Roots) -> Vec<PathBuf> {
+    pub(crate) fn files(&self, roots: &Roots) -> Vec<PathBuf> {
         let mut files = vec![self.path.clone()];
         files.extend(found(roots, self.folders().into_iter()).into_values());
         files
     }
 
     /// Returns the texts of the unit's drop-ins, in the order in which they count.
-    pub fn drop_ins(&self, roots: &Roots) -> Vec<String> {
+    pub(crate) fn drop_ins(&self, roots: &Roots) -> Vec<String> {
         texts(roots, self.folders().into_iter())
     }
 
@@ -126,7 +125,7 @@ impl UnitFile {
 }
 
 /// Returns the variables that systemd gives to all services, as assignments with quotes.
-pub fn default_environment(roots: &Roots) -> Vec<String> {
+pub(crate) fn default_environment(roots: &Roots) -> Vec<String> {
     let main = read_lossy(&roots.path("/etc/systemd/system.conf")).ok().flatten();
     // Without it, that of the distribution.
     let main = main.or_else(|| read_lossy(&roots.path("/usr/lib/systemd/system.conf")).ok()?);

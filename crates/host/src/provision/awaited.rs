@@ -5,19 +5,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Cleanup, Description, Lasts};
-
-pub const FILE: Description = Description {
-    path: "/run/wasp-agent/awaited-swap.json",
-    version: 1,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::Removes,
-    holds: "the swap partition whose device did not exist",
-};
+use crate::state::{Description, StateContent, files};
 
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Awaited {
     /// As in `swap.path`.
     pub path: PathBuf,
+}
+
+impl StateContent for Awaited {
+    const FILE: Description = files::AWAITED;
 }

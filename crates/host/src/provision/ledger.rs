@@ -7,21 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::settings::SwapKind,
-    state::{Cleanup, Description, Lasts},
-};
-
-pub const FILE: Description = Description {
-    path: "/var/lib/wasp-agent/provisioned.json",
-    version: 1,
-    lasts: Lasts::OverBoots,
-    cleanup: Cleanup::LeavesTo("wasp-agent deprovision"),
-    holds: "the swap that the agent created",
+    state::{Description, StateContent, files},
 };
 
 /// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provisioned {
     pub areas: Vec<OwnArea>,
+}
+
+impl StateContent for Provisioned {
+    const FILE: Description = files::PROVISIONED;
 }
 
 /// A swap area that the agent made.

@@ -1,18 +1,13 @@
-//! The content of each state file, and the conversion of older versions' content.
+//! The content of the state files, and the conversion of older versions' content. Content that
+//! module `act` or `provision` defines is declared there.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Cleanup, Description, Lasts};
+use super::files::{self, Description};
 use crate::{
-    act::{
-        records::{Granted, Record},
-        slices::{ReservesBefore, SlicesBefore},
-        tunables::TunablesBefore,
-    },
     decide::{evict::evictions::Evictions, reclaim::history::WorkingSets, suspend::Suspensions},
     model::{hook::EstimateSettings, published::Published},
-    provision::{awaited::Awaited, ledger::Provisioned},
 };
 
 /// The content of a state file.
@@ -25,44 +20,12 @@ pub trait StateContent: Serialize + DeserializeOwned {
     }
 }
 
-pub(super) const EVICTIONS: Description = Description {
-    path: "/run/wasp-agent/evictions.json",
-    version: 1,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::Removes,
-    holds: "evictions in progress and of the last hour: names and UIDs of pods",
-};
-
-pub(super) const HOOK_SETTINGS: Description = Description {
-    path: "/run/wasp-agent/hook.json",
-    version: 1,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::Removes,
-    holds: "settings and sizes for the estimates of the OCI hook",
-};
-
-pub(super) const STATUS: Description = Description {
-    path: "/run/wasp-agent/status.json",
-    version: 2,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::Removes,
-    holds: "what the agent publishes: pods' names, problems, signals, counters",
-};
-
-pub(super) const SUSPENDED: Description = Description {
-    path: "/run/wasp-agent/suspended.json",
-    version: 1,
-    lasts: Lasts::UntilBoot,
-    cleanup: Cleanup::Removes,
-    holds: "which pods are suspended",
-};
-
 impl StateContent for Suspensions {
-    const FILE: Description = SUSPENDED;
+    const FILE: Description = files::SUSPENDED;
 }
 
 impl StateContent for Evictions {
-    const FILE: Description = EVICTIONS;
+    const FILE: Description = files::EVICTIONS;
 
     /// Before version 1 the file had no version. Missing fields have defaults.
     fn convert(version: u64, old: Value) -> Option<Value> {
@@ -70,24 +33,16 @@ impl StateContent for Evictions {
     }
 }
 
-pub(super) const WORKING_SETS: Description = Description {
-    path: "/var/lib/wasp-agent/history/working-sets.json",
-    version: 1,
-    lasts: Lasts::OverBoots,
-    cleanup: Cleanup::Removes,
-    holds: "the memory that pods need, by their names, as measured by proactive reclaim",
-};
-
 impl StateContent for WorkingSets {
-    const FILE: Description = WORKING_SETS;
+    const FILE: Description = files::WORKING_SETS;
 }
 
 impl StateContent for EstimateSettings {
-    const FILE: Description = HOOK_SETTINGS;
+    const FILE: Description = files::HOOK_SETTINGS;
 }
 
 impl StateContent for Published {
-    const FILE: Description = STATUS;
+    const FILE: Description = files::STATUS;
 
     /// Version 1 had other names, and its problems three times: as texts, words and objects.
     fn convert(version: u64, mut old: Value) -> Option<Value> {
@@ -110,48 +65,15 @@ impl StateContent for Published {
     }
 }
 
+/// Before version 1 some files had no version, and were the value of `key` itself.
+pub(crate) fn unversioned(version: u64, old: Value, key: &str) -> Option<Value> {
+    (version == 0).then(|| json!({ key: old }))
+}
+
 /// Renames a key of an object.
 fn rename(object: Option<&mut Value>, from: &str, to: &str) {
     let Some(object) = object.and_then(Value::as_object_mut) else { return };
     if let Some(value) = object.remove(from) {
         object.insert(to.to_owned(), value);
     }
-}
-
-impl StateContent for Record {
-    const FILE: Description = crate::act::records::FOLDER;
-}
-
-impl StateContent for Granted {
-    const FILE: Description = crate::act::records::FOLDER;
-}
-
-impl StateContent for Provisioned {
-    const FILE: Description = crate::provision::ledger::FILE;
-}
-
-impl StateContent for Awaited {
-    const FILE: Description = crate::provision::awaited::FILE;
-}
-
-impl StateContent for TunablesBefore {
-    const FILE: Description = crate::act::tunables::FILE;
-
-    /// Before version 1 the file was the map itself.
-    fn convert(version: u64, old: Value) -> Option<Value> {
-        (version == 0).then(|| json!({ "values": old }))
-    }
-}
-
-impl StateContent for SlicesBefore {
-    const FILE: Description = crate::act::slices::FILE;
-
-    /// Before version 1 the file was the map itself.
-    fn convert(version: u64, old: Value) -> Option<Value> {
-        (version == 0).then(|| json!({ "slices": old }))
-    }
-}
-
-impl StateContent for ReservesBefore {
-    const FILE: Description = crate::act::slices::RESERVES_FILE;
 }

@@ -6,6 +6,7 @@
 //! Module `convert` converts content of older versions.
 
 mod convert;
+pub(crate) mod files;
 
 use std::{
     fs, io,
@@ -17,65 +18,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, error::Category};
 
 use crate::{
-    act::files::{replace, replace_for_keeps, sweep},
+    bounded::read_bounded,
     errors::FileError,
     model::{check::UnreadableFile, counted::counted},
-    observe::bounded::read_bounded,
+    replace::{replace, replace_for_keeps, sweep},
     roots::Roots,
 };
 
 pub use convert::StateContent;
+pub(crate) use convert::unversioned;
+pub use files::{ALL, Cleanup, Description, Lasts};
 
 /// Only root has a reason to read them.
 const MODE: u32 = 0o600;
 
-/// The lifetime of a file's content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lasts {
-    /// Until the next boot: below `/run`, not synced.
-    UntilBoot,
-    /// Across boots and power cuts: below `/var/lib`, synced.
-    OverBoots,
-}
-
-/// The treatment of a file by `wasp-agent cleanup`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cleanup {
-    Removes,
-    /// The file records changes that this command must undo first.
-    LeavesTo(&'static str),
-}
-
-/// The description of a kind of state file.
-#[derive(Clone, Copy, Debug)]
-pub struct Description {
-    /// Path on the host.
-    pub path: &'static str,
-    pub version: u64,
-    pub lasts: Lasts,
-    pub cleanup: Cleanup,
-    /// The text for docs/security.md.
-    pub holds: &'static str,
-}
-
-/// Every state file. The directory stands for pods' records, one file for each pod.
-pub const ALL: &[Description] = &[
-    crate::provision::ledger::FILE,
-    crate::provision::awaited::FILE,
-    crate::act::tunables::FILE,
-    crate::act::slices::FILE,
-    crate::act::slices::RESERVES_FILE,
-    convert::EVICTIONS,
-    convert::HOOK_SETTINGS,
-    convert::STATUS,
-    convert::SUSPENDED,
-    convert::WORKING_SETS,
-    crate::act::records::FOLDER,
-];
-
 /// Returns the files that cannot be read, other than those that a problem of their own reports.
 pub fn unreadable(roots: &Roots) -> Vec<UnreadableFile> {
-    let own = [convert::EVICTIONS.path, convert::SUSPENDED.path, convert::STATUS.path];
+    let own = [files::EVICTIONS.path, files::SUSPENDED.path, files::STATUS.path];
     let files = ALL.iter().filter(|file| file.path.ends_with(".json") && !own.contains(&file.path));
     let read = |file: &Description| {
         let shown = Path::new(file.path);

@@ -24,29 +24,29 @@ macro_rules! on_each_server {
     };
 }
 
-pub const PODS: &str = "/api/v1/namespaces/prod/pods";
+pub(crate) const PODS: &str = "/api/v1/namespaces/prod/pods";
 
-pub fn options(dir: &tempfile::TempDir) -> Options {
+pub(crate) fn options(dir: &tempfile::TempDir) -> Options {
     let mut options = Options::new(dir.path());
     options.nodes = vec!["node-a".to_owned(), "node-b".to_owned()];
     options.bookmark_interval = Duration::from_millis(200);
     options
 }
 
-pub fn start(dir: &tempfile::TempDir) -> Handle {
+pub(crate) fn start(dir: &tempfile::TempDir) -> Handle {
     ApiServer::start(options(dir)).unwrap()
 }
 
-pub fn admin(server: &Handle) -> Client {
+pub(crate) fn admin(server: &Handle) -> Client {
     Client::admin(server.address(), server.pki())
 }
 
-pub fn node(server: &Handle, name: &str) -> Client {
+pub(crate) fn node(server: &Handle, name: &str) -> Client {
     Client::node(server.address(), server.pki(), name)
 }
 
 /// A pod in namespace prod.
-pub fn pod(name: &str, node: &str) -> Value {
+pub(crate) fn pod(name: &str, node: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "prod", "labels": {"app": name}},
@@ -55,23 +55,23 @@ pub fn pod(name: &str, node: &str) -> Value {
     })
 }
 
-pub fn eviction(name: &str) -> Value {
+pub(crate) fn eviction(name: &str) -> Value {
     json!({"apiVersion": "policy/v1", "kind": "Eviction",
            "metadata": {"name": name, "namespace": "prod"}})
 }
 
-pub async fn evict(client: &Client, name: &str) -> Answer {
+pub(crate) async fn evict(client: &Client, name: &str) -> Answer {
     client.post(&format!("{PODS}/{name}/eviction"), &eviction(name)).await.unwrap()
 }
 
 /// Returns the next event, which must arrive soon.
-pub async fn next(events: &mut Events) -> Option<Value> {
+pub(crate) async fn next(events: &mut Events) -> Option<Value> {
     let soon = Duration::from_secs(20);
     tokio::time::timeout(soon, events.next()).await.expect("no event in time").unwrap()
 }
 
 /// Returns the next event other than a bookmark, as "TYPE name", and its object.
-pub async fn change(events: &mut Events) -> (String, Value) {
+pub(crate) async fn change(events: &mut Events) -> (String, Value) {
     loop {
         let mut event = next(events).await.expect("the watch ended");
         if event["type"] != "BOOKMARK" {
@@ -82,12 +82,12 @@ pub async fn change(events: &mut Events) -> (String, Value) {
     }
 }
 
-pub fn rv(object: &Value) -> u64 {
+pub(crate) fn rv(object: &Value) -> u64 {
     object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 
 #[track_caller]
-pub fn expect(answer: &Answer, code: u16, fragment: &str) {
+pub(crate) fn expect(answer: &Answer, code: u16, fragment: &str) {
     let body = String::from_utf8_lossy(&answer.raw);
     assert_eq!(answer.code, code, "{body}");
     if code >= 400 {
@@ -98,7 +98,7 @@ pub fn expect(answer: &Answer, code: u16, fragment: &str) {
 }
 
 /// Adds a pod and waits for the authorizer, whose graph lags behind in the real server.
-pub async fn add_pod(cluster: &Cluster, pod: &Value) {
+pub(crate) async fn add_pod(cluster: &Cluster, pod: &Value) {
     cluster.admin().upsert(pod).await.unwrap();
     let name = pod["metadata"]["name"].as_str().unwrap();
     let node = cluster.node(pod["spec"]["nodeName"].as_str().unwrap());

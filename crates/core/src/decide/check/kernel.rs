@@ -208,7 +208,7 @@ pub(super) fn memory_pressure(facts: &HostFacts, settings: &Settings) -> CheckOu
     let (full, some) = (waits.full_percent, waits.some_percent);
     let found =
         format!("in the last 10 s some {whose} waited {some:.0} %, all of them {full:.0} %");
-    let limits = &settings.eviction;
+    let limits = &settings.eviction.thresholds;
     if full <= limits.max_full_percent && some <= limits.max_some_percent {
         return ok(found);
     }

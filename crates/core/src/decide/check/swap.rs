@@ -97,7 +97,7 @@ pub(super) fn used(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     if let Some(problem) = full(&facts.swap.areas) {
         return fail(problem.text, []).with(problem.remedy);
     }
-    let factor = settings.eviction.swap_utilization_factor;
+    let factor = settings.eviction.thresholds.swap_utilization_factor;
     if share <= factor {
         return ok(found);
     }

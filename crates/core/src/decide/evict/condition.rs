@@ -7,7 +7,7 @@ use std::{ops::Range, time::Duration};
 
 use serde::Serialize;
 
-use super::signals::{Reading, Signal};
+use super::signals::Reading;
 use crate::model::clock::SinceBoot;
 
 pub const TYPE: &str = "SwapPressure";
@@ -37,18 +37,6 @@ impl SwapCondition {
     /// news.
     pub fn is_news_after(&self, sent: &Self) -> bool {
         (self.status, self.reason) != (sent.status, sent.reason)
-    }
-}
-
-impl Signal {
-    /// One word, as a condition's `reason` requires.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Traffic => "SwapTrafficHigh",
-            Self::Utilization => "SwapNearlyFull",
-            Self::Overcommit => "OvercommitHigh",
-            Self::Pressure => "MemoryStalls",
-        }
     }
 }
 
@@ -112,6 +100,7 @@ pub fn no_swap() -> SwapCondition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::Signal;
 
     fn at(second: u64) -> SinceBoot {
         SinceBoot(Duration::from_secs(second))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     answer::EvictionAnswer,
     flight::{ANSWER, FlightStage, InFlight},
-    machine::MachineVerdict,
+    verdict::MachineVerdict,
     workload::Workloads,
 };
 use crate::{

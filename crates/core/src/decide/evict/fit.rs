@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use super::{
-    efforts::Efforts,
-    select::Ranked,
-    signals::{Reading, Signal},
+use super::{efforts::Efforts, select::Ranked, signals::Reading};
+use crate::{
+    config::settings::{EvictionSettings, Signal},
+    model::swap::human_bytes,
 };
-use crate::{config::settings::EvictionSettings, model::swap::human_bytes};
 
 /// A pod whose processes wait for a smaller share of time takes no part in the pressure.
 const WAITS_PERCENT: f64 = 1.0;
@@ -60,9 +59,7 @@ impl Need {
         Self {
             least_bytes: u64::try_from(share).unwrap_or(u64::MAX),
             missing_bytes,
-            movement: active
-                .iter()
-                .all(|reading| matches!(reading.signal, Signal::Traffic | Signal::Pressure)),
+            movement: active.iter().all(|reading| reading.signal.is_of_movement()),
             own_limits: only_own_limits && of(Signal::Traffic),
         }
     }

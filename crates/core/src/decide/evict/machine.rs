@@ -18,8 +18,8 @@ use super::{
     fit::{Need, Unfitness},
     flight::{FlightStage, InFlight},
     select::{Circumstances, Ranked, rank},
-    signals::{Reading, Signal, Signals},
-    workload::Returned,
+    signals::{Reading, Signals},
+    verdict::{MachineVerdict, Victim},
 };
 use crate::{
     config::settings::{EvictionMode, EvictionSettings},
@@ -47,28 +47,6 @@ pub struct Inputs<'a> {
     pub pods_are_fresh: bool,
     /// The descheduler has marked this node and relieves it.
     pub others_relieve: bool,
-}
-
-/// The result of a decision.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MachineVerdict {
-    pub readings: Vec<Reading>,
-    pub evict: Option<Victim>,
-    /// The reason for not evicting any pod although a signal is active.
-    pub held_back: Option<String>,
-    /// Pods that did not leave in time.
-    pub overdue: Vec<InFlight>,
-    /// Workloads that returned to the node after an eviction.
-    pub returned: Vec<Returned>,
-}
-
-/// The pod to evict, and the reason.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Victim {
-    pub ranked: Ranked,
-    pub why: String,
-    /// The pod's eviction has been refused for long enough, so the agent deletes the pod.
-    pub last_resort: bool,
 }
 
 /// Makes one step. `usage` may be empty while no signal is near its threshold.
@@ -104,7 +82,7 @@ pub fn decide(
         return verdict;
     }
     let told = |pod: &PodUsage| pod.effort.is_some_and(|effort| effort.stalled.is_some());
-    let moves = active.iter().all(|r| matches!(r.signal, Signal::Traffic | Signal::Pressure));
+    let moves = active.iter().all(|reading| reading.signal.is_of_movement());
     let active_for = evictions.active_since.map_or(Duration::ZERO, |since| now.since(since));
     if moves
         && active_for < WATCHED_FIRST

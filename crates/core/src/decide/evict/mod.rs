@@ -2,7 +2,8 @@
 //!
 //! signals.rs, efforts.rs: pressure and its cause · select.rs, spared.rs, fit.rs: which pod ·
 //! machine.rs: when, one at a time · evictions.rs, flight.rs, workload.rs: its state ·
-//! answer.rs: the API server's answers · condition.rs: the node's condition.
+//! request.rs: a pod's own figures · verdict.rs: the result · answer.rs: the API server's answers ·
+//! condition.rs: the node's condition.
 
 pub mod answer;
 pub mod condition;
@@ -11,9 +12,11 @@ pub mod evictions;
 pub mod fit;
 pub mod flight;
 pub mod machine;
+mod request;
 pub mod select;
 pub mod signals;
 #[cfg(test)]
 mod sim;
 pub mod spared;
+pub mod verdict;
 pub mod workload;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     efforts::Efforts,
+    request::{bytes, ends_within, request},
     spared::{migrates_within, spared},
     workload::Workload,
 };
@@ -232,14 +233,6 @@ fn ranked(
     }
 }
 
-/// Returns the seconds until the pod must end, after an eviction or since its deletion began.
-pub fn ends_within(pod: &Pod, now: UnixTime) -> u64 {
-    match pod.deletion_deadline {
-        Some(deadline) => deadline.since(now).as_secs(),
-        None => pod.grace_seconds,
-    }
-}
-
 fn above_limit(pod: &Pod, usage: &PodUsage) -> u64 {
     let of_containers = usage.containers.iter().filter_map(|used| {
         let container = pod.container(used.name.as_deref()?)?;
@@ -257,46 +250,6 @@ fn above_limit(pod: &Pod, usage: &PodUsage) -> u64 {
 fn prefers_to_stay(pod: &Pod) -> bool {
     pod.annotation(PREFER_NO_EVICTION).is_some()
         || [DESCHEDULER_EVICT, SAFE_TO_EVICT].iter().any(|key| pod.annotation(key) == Some("false"))
-}
-
-/// Returns the pod's memory request in bytes, as the kubelet computes it: the pod-level request if
-/// there is one, else the most that its containers request at the same time; plus the overhead of
-/// its runtime class.
-///
-/// Source: `GetResourceRequestQuantity` of the kubelet, `PodRequests` of component-helpers.
-pub fn request(pod: &Pod) -> u64 {
-    let whole = pod.resources.and_then(|resources| resources.requests.memory).and_then(bytes);
-    let request = whole.unwrap_or_else(|| {
-        at_most_together(pod, |container| {
-            container.effective().requests.memory.and_then(bytes).unwrap_or(0)
-        })
-    });
-    // The kubelet adds no overhead to a request of 0.
-    let overhead = pod.overhead.and_then(bytes).filter(|_| request > 0);
-    request.saturating_add(overhead.unwrap_or(0))
-}
-
-/// Returns the largest sum of `amount` over containers of the pod that run at the same time: the
-/// regular containers and the sidecars, or an init container and the sidecars that start before it.
-fn at_most_together(pod: &Pod, amount: impl Fn(&crate::model::pod::Container) -> u64) -> u64 {
-    use crate::model::pod::ContainerKind::{Ephemeral, Init, Regular, Sidecar};
-    let (mut regular, mut sidecars, mut most) = (0_u64, 0_u64, 0_u64);
-    // The containers are in the order of the spec.
-    for container in &pod.containers {
-        let amount = amount(container);
-        match container.kind {
-            Regular => regular = regular.saturating_add(amount),
-            Sidecar => sidecars = sidecars.saturating_add(amount),
-            Init => most = most.max(sidecars.saturating_add(amount)),
-            Ephemeral => {}
-        }
-        most = most.max(sidecars);
-    }
-    most.max(regular.saturating_add(sidecars))
-}
-
-fn bytes(quantity: crate::model::quantity::Quantity) -> Option<u64> {
-    u64::try_from(quantity.value()).ok()
 }
 
 #[cfg(test)]

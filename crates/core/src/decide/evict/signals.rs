@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, fmt, time::Duration};
 
 use crate::{
-    config::settings::{EvictionSettings, SignalSettings},
+    config::settings::{BySignal, EvictionSettings, Signal},
     model::words::Vocabulary,
     model::{
         clock::SinceBoot,
@@ -26,42 +26,6 @@ const LEAST_MISSING: f64 = 0.01;
 const PAGE_BYTES: f64 = 4096.0;
 /// After a longer pause (a suspended machine, a starved agent) the window starts over.
 const LONGEST_GAP: Duration = Duration::from_secs(15);
-
-crate::vocabulary! {
-    #[derive(PartialOrd, Ord)]
-    pub enum Signal {
-        /// Pages move in and out of swap quickly.
-        Traffic = "traffic",
-        /// Swap is nearly used up.
-        Utilization = "utilization",
-        /// More memory is in use than this amount of RAM can serve.
-        Overcommit = "overcommit",
-        /// Processes wait for memory.
-        Pressure = "pressure",
-    }
-}
-
-impl Signal {
-    fn settings(self, settings: &EvictionSettings) -> &SignalSettings {
-        match self {
-            Self::Traffic => &settings.traffic,
-            Self::Utilization => &settings.utilization,
-            Self::Overcommit => &settings.overcommit,
-            Self::Pressure => &settings.pressure,
-        }
-    }
-}
-
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Traffic => "swap traffic",
-            Self::Utilization => "swap utilization",
-            Self::Overcommit => "overcommit ratio",
-            Self::Pressure => "memory pressure",
-        })
-    }
-}
 
 /// The state of a signal at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,8 +67,8 @@ struct Point {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signals {
     window: VecDeque<Point>,
-    over_since: [Option<SinceBoot>; 4],
-    active: [bool; 4],
+    over_since: BySignal<Option<SinceBoot>>,
+    active: BySignal<bool>,
 }
 
 impl Signals {
@@ -128,31 +92,32 @@ impl Signals {
             self.clear();
         }
         self.window.push_back(Point { sample, others });
-        let longest = settings.window.max(PRESSURE_WINDOW);
+        let longest = settings.thresholds.window.max(PRESSURE_WINDOW);
         // Keep one sample at or before the start of the window.
         while self.window.get(1).is_some_and(|next| sample.at.since(next.sample.at) >= longest) {
             self.window.pop_front();
         }
         let confirmed = self.is_confirmed(settings, &sample);
         let mut readings = Vec::new();
-        for (index, signal) in Signal::ALL.iter().copied().enumerate() {
-            let of_signal = signal.settings(settings);
-            let measured = of_signal.enabled.then(|| self.measure(signal, settings, &sample));
+        for signal in Signal::ALL.iter().copied() {
+            let of_signal = settings.signals[signal];
+            let measure = signal.kind().measure;
+            let measured = of_signal.enabled.then(|| measure(self, settings, &sample));
             let Some(Measured { ratio, value, threshold, missing_bytes }) = measured.flatten()
             else {
-                (self.over_since[index], self.active[index]) = (None, false);
+                (self.over_since[signal], self.active[signal]) = (None, false);
                 continue;
             };
             let counts = signal != Signal::Traffic || confirmed;
             let over = ratio > 1.0 && counts;
             if over {
-                let since = *self.over_since[index].get_or_insert(sample.at);
-                self.active[index] |= sample.at.since(since) >= of_signal.sustain;
+                let since = *self.over_since[signal].get_or_insert(sample.at);
+                self.active[signal] |= sample.at.since(since) >= of_signal.sustain;
             } else {
-                self.over_since[index] = None;
-                self.active[index] &= counts && ratio > of_signal.release;
+                self.over_since[signal] = None;
+                self.active[signal] &= counts && ratio > of_signal.release;
             }
-            let active = self.active[index];
+            let active = self.active[signal];
             let critical = active && ratio > settings.critical_factor;
             let word = if threshold.contains(" and ") { "thresholds" } else { "threshold" };
             let discounted = (ratio > 1.0 && !counts).then_some("no process waits for memory");
@@ -186,7 +151,9 @@ impl Signals {
 
     /// Returns true if a process waits for memory, or if the kernel does not report it.
     fn is_confirmed(&self, settings: &EvictionSettings, now: &Sample) -> bool {
-        if !settings.confirm_with_pressure || (now.system.is_none() && now.pods.is_none()) {
+        if !settings.thresholds.confirm_with_pressure
+            || (now.system.is_none() && now.pods.is_none())
+        {
             return true;
         }
         let Some((first, seconds)) = self.since(PRESSURE_WINDOW, now) else { return false };
@@ -231,86 +198,138 @@ impl Signals {
             .max(pages * MISSING_WINDOW_SECONDS * PAGE_BYTES)
             .min(now.swap_used_bytes as f64 + least)
     }
+}
+
+/// The names and the measurement of a signal.
+struct SignalKind {
+    /// The name in sentences.
+    name: &'static str,
+    /// One word, as a condition's `reason` requires.
+    reason: &'static str,
+    /// Measures how memory moves, not how much is in use.
+    of_movement: bool,
+    /// Returns the current value; `None` if it cannot be measured yet.
+    measure: fn(&Signals, &EvictionSettings, &Sample) -> Option<Measured>,
+}
+
+impl Signal {
+    pub fn reason(self) -> &'static str {
+        self.kind().reason
+    }
+
+    pub fn is_of_movement(self) -> bool {
+        self.kind().of_movement
+    }
 
     #[expect(clippy::cast_precision_loss, reason = "ratios and rates")]
-    fn measure(
-        &self,
-        signal: Signal,
-        settings: &EvictionSettings,
-        now: &Sample,
-    ) -> Option<Measured> {
-        let in_use = now.working_set_bytes.saturating_add(now.swap_used_bytes) as f64;
-        match signal {
-            Signal::Traffic => {
-                let (first, seconds) = self.since(settings.window, now)?;
-                let rate = |now: u64, then: u64| (now - then) as f64 / seconds;
-                let came = rate(now.swapped_in_pages, first.swapped_in_pages);
-                let went = rate(now.swapped_out_pages, first.swapped_out_pages);
-                let (max_in, max_out) =
-                    (settings.max_swap_in_pages_per_second, settings.max_swap_out_pages_per_second);
-                // Both directions must be above the threshold: a VM that is read back after an idle
-                // night is no problem.
-                let ratio = over(came, max_in as f64).min(over(went, max_out as f64));
-                let value = format!("{came:.0} pages/s in, {went:.0} out over {seconds:.0} s");
-                let threshold = format!("{max_in} and {max_out}");
-                Some(Measured { ratio, value, threshold, missing_bytes: self.missing(now) })
-            }
-            Signal::Utilization => {
-                let usable = now.swap_bytes as f64 * settings.swap_utilization_factor;
-                let threshold = now.ram_bytes as f64 + usable;
-                // Without swap, the kubelet's own eviction applies.
-                (now.swap_bytes > 0).then(|| Measured {
-                    ratio: over(in_use, threshold),
-                    value: format!("working set and swap in use {:.1} GiB", gib(in_use)),
-                    threshold: format!("{:.1} GiB", gib(threshold)),
-                    missing_bytes: in_use - threshold * settings.utilization.release,
-                })
-            }
-            Signal::Overcommit => {
-                let found = over(in_use, now.ram_bytes as f64);
-                let max = settings.max_overcommit_ratio;
-                Some(Measured {
-                    ratio: over(found, max),
-                    value: format!("{found:.2} times RAM in use"),
-                    threshold: format!("{max:.2}"),
-                    missing_bytes: in_use
-                        - now.ram_bytes as f64 * max * settings.overcommit.release,
-                })
-            }
-            Signal::Pressure => {
-                let (first, seconds) = self.since(PRESSURE_WINDOW, now)?;
-                let of = |name: &str, waiting: Option<Waiting>, note: String| {
-                    let Waiting { some, full } = waiting?;
-                    let ratio = over(full, settings.max_full_percent)
-                        .max(over(some, settings.max_some_percent));
-                    let value = format!(
-                        "{name} waits for memory: full {full:.0} %, some {some:.0} % of \
-                         {seconds:.0} s{note}"
-                    );
-                    let (full, some) = (settings.max_full_percent, settings.max_some_percent);
-                    Some(Measured {
-                        ratio,
-                        value,
-                        threshold: format!("{full:.0} and {some:.0} %"),
-                        missing_bytes: self.missing(now),
+    fn kind(self) -> SignalKind {
+        match self {
+            Self::Traffic => SignalKind {
+                name: "swap traffic",
+                reason: "SwapTrafficHigh",
+                of_movement: true,
+                measure: |signals, settings, now| {
+                    let (first, seconds) = signals.since(settings.thresholds.window, now)?;
+                    let rate = |now: u64, then: u64| (now - then) as f64 / seconds;
+                    let came = rate(now.swapped_in_pages, first.swapped_in_pages);
+                    let went = rate(now.swapped_out_pages, first.swapped_out_pages);
+                    let max_in = settings.thresholds.max_swap_in_pages_per_second;
+                    let max_out = settings.thresholds.max_swap_out_pages_per_second;
+                    // Both directions must be above the threshold: a VM that is read back after an
+                    // idle night is no problem.
+                    let ratio = over(came, max_in as f64).min(over(went, max_out as f64));
+                    let value = format!("{came:.0} pages/s in, {went:.0} out over {seconds:.0} s");
+                    let threshold = format!("{max_in} and {max_out}");
+                    Some(Measured { ratio, value, threshold, missing_bytes: signals.missing(now) })
+                },
+            },
+            Self::Utilization => SignalKind {
+                name: "swap utilization",
+                reason: "SwapNearlyFull",
+                of_movement: false,
+                measure: |_, settings, now| {
+                    let in_use = in_use(now);
+                    let usable =
+                        now.swap_bytes as f64 * settings.thresholds.swap_utilization_factor;
+                    let threshold = now.ram_bytes as f64 + usable;
+                    // Without swap, the kubelet's own eviction applies.
+                    (now.swap_bytes > 0).then(|| Measured {
+                        ratio: over(in_use, threshold),
+                        value: format!("working set and swap in use {:.1} GiB", gib(in_use)),
+                        threshold: format!("{:.1} GiB", gib(threshold)),
+                        missing_bytes: in_use
+                            - threshold * settings.signals[Signal::Utilization].release,
                     })
-                };
-                let system = shares(first.system, now.system, seconds);
-                let system = of("the system", system, String::new());
-                let all = shares(first.pods, now.pods, seconds);
-                // A pod that waits at its own limit does not make the node short of memory.
-                let counted =
-                    all.map(|all| self.others().map_or(all, |others| all.at_most(others)));
-                let own = all.zip(counted).map_or(0.0, |(all, counted)| all.some - counted.some);
-                let note = match own >= 1.0 {
-                    true => format!(", without pods at their own limit ({own:.0} %)"),
-                    false => String::new(),
-                };
-                let pods = of("kubepods", counted, note);
-                [system, pods].into_iter().flatten().max_by(|a, b| a.ratio.total_cmp(&b.ratio))
-            }
+                },
+            },
+            Self::Overcommit => SignalKind {
+                name: "overcommit ratio",
+                reason: "OvercommitHigh",
+                of_movement: false,
+                measure: |_, settings, now| {
+                    let in_use = in_use(now);
+                    let found = over(in_use, now.ram_bytes as f64);
+                    let max = settings.thresholds.max_overcommit_ratio;
+                    Some(Measured {
+                        ratio: over(found, max),
+                        value: format!("{found:.2} times RAM in use"),
+                        threshold: format!("{max:.2}"),
+                        missing_bytes: in_use
+                            - now.ram_bytes as f64
+                                * max
+                                * settings.signals[Signal::Overcommit].release,
+                    })
+                },
+            },
+            Self::Pressure => SignalKind {
+                name: "memory pressure",
+                reason: "MemoryStalls",
+                of_movement: true,
+                measure: |signals, settings, now| {
+                    let (first, seconds) = signals.since(PRESSURE_WINDOW, now)?;
+                    let max_full = settings.thresholds.max_full_percent;
+                    let max_some = settings.thresholds.max_some_percent;
+                    let of = |name: &str, waiting: Option<Waiting>, note: String| {
+                        let Waiting { some, full } = waiting?;
+                        let ratio = over(full, max_full).max(over(some, max_some));
+                        let value = format!(
+                            "{name} waits for memory: full {full:.0} %, some {some:.0} % of \
+                             {seconds:.0} s{note}"
+                        );
+                        let threshold = format!("{max_full:.0} and {max_some:.0} %");
+                        let missing_bytes = signals.missing(now);
+                        Some(Measured { ratio, value, threshold, missing_bytes })
+                    };
+                    let system = shares(first.system, now.system, seconds);
+                    let system = of("the system", system, String::new());
+                    let all = shares(first.pods, now.pods, seconds);
+                    // A pod that waits at its own limit does not make the node short of memory.
+                    let counted =
+                        all.map(|all| signals.others().map_or(all, |others| all.at_most(others)));
+                    let own =
+                        all.zip(counted).map_or(0.0, |(all, counted)| all.some - counted.some);
+                    let note = match own >= 1.0 {
+                        true => format!(", without pods at their own limit ({own:.0} %)"),
+                        false => String::new(),
+                    };
+                    let pods = of("kubepods", counted, note);
+                    [system, pods].into_iter().flatten().max_by(|a, b| a.ratio.total_cmp(&b.ratio))
+                },
+            },
         }
     }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind().name)
+    }
+}
+
+/// RAM and swap in use.
+#[expect(clippy::cast_precision_loss, reason = "ratios and rates")]
+fn in_use(now: &Sample) -> f64 {
+    now.working_set_bytes.saturating_add(now.swap_used_bytes) as f64
 }
 
 /// The share of time, in percent, from which waiting confirms traffic.

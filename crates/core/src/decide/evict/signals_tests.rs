@@ -4,7 +4,9 @@ use crate::config::settings::Settings;
 const GIB: u64 = 1 << 30;
 
 fn settings() -> EvictionSettings {
-    EvictionSettings { confirm_with_pressure: false, ..Settings::defaults().eviction }
+    let mut settings = Settings::defaults().eviction;
+    settings.thresholds.confirm_with_pressure = false;
+    settings
 }
 
 fn at(seconds: u64) -> SinceBoot {
@@ -78,7 +80,7 @@ fn traffic_is_an_average_over_the_window_with_a_release_below_its_threshold() {
 #[test]
 fn traffic_alone_counts_only_while_somebody_waits() {
     let mut settings = settings();
-    settings.confirm_with_pressure = true;
+    settings.thresholds.confirm_with_pressure = true;
     let waiting = |some_per_second: u64| {
         active(&settings, 0..20, Signal::Traffic, |second| {
             let stalled = Stalled { some_micros: second * some_per_second, full_micros: 0 };
@@ -115,7 +117,7 @@ fn overcommit_is_off_unless_enabled() {
     let mut settings = settings();
     let sample = |second| Sample { swap_used_bytes: 20 * GIB, ..idle(second) };
     assert_eq!(active(&settings, 0..60, Signal::Overcommit, sample), [0; 0]);
-    settings.overcommit.enabled = true;
+    settings.signals[Signal::Overcommit].enabled = true;
     assert_eq!(active(&settings, 0..60, Signal::Overcommit, sample).first(), Some(&30));
 }
 

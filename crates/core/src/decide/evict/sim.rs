@@ -8,8 +8,9 @@ use super::{
     answer::{EvictionAnswer, Refusal, classify},
     efforts::Efforts,
     evictions::Evictions,
-    machine::{Inputs, MachineVerdict, Victim, decide},
+    machine::{Inputs, decide},
     signals::Signals,
+    verdict::{MachineVerdict, Victim},
 };
 use crate::{
     config::settings::{EvictionMode, EvictionSettings, Settings},
@@ -21,7 +22,7 @@ use crate::{
     },
 };
 
-pub const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 /// The simulation starts at this time, in seconds since 1970.
 const EPOCH: i64 = 1_790_000_000;
 
@@ -29,13 +30,13 @@ fn unix_time(second: u64) -> UnixTime {
     UnixTime(EPOCH) + Duration::from_secs(second)
 }
 
-pub fn enforcing() -> EvictionSettings {
+pub(crate) fn enforcing() -> EvictionSettings {
     EvictionSettings { mode: EvictionMode::Enforce, ..Settings::defaults().eviction }
 }
 
 /// The version of KubeVirt that guards the VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KubeVirt {
+pub(crate) enum KubeVirt {
     /// 1.0 to 1.2: the webhook marks the VM and lets the request pass; KubeVirt's budget refuses it.
     V1_1,
     /// 1.3 and 1.4: the first answer is the webhook's, later ones are the budget's.
@@ -46,7 +47,7 @@ pub enum KubeVirt {
 
 /// The reaction of a pod to its eviction.
 #[derive(Clone, Copy, Debug)]
-pub enum Takes {
+pub(crate) enum Takes {
     Leaves {
         after: u64,
     },
@@ -71,7 +72,7 @@ pub enum Takes {
 
 /// The behaviour of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SimServer {
+pub(crate) enum SimServer {
     Works,
     /// API Priority and Fairness refuses every request.
     Overloaded,
@@ -82,7 +83,7 @@ pub enum SimServer {
 }
 
 #[derive(Debug)]
-pub struct SimPod {
+pub(crate) struct SimPod {
     pub pod: Arc<Pod>,
     pub usage: PodUsage,
     pub takes: Takes,
@@ -94,7 +95,13 @@ pub struct SimPod {
 }
 
 impl SimPod {
-    pub fn new(name: &str, resources: &str, memory_mib: u64, swap_mib: u64, takes: Takes) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        resources: &str,
+        memory_mib: u64,
+        swap_mib: u64,
+        takes: Takes,
+    ) -> Self {
         let mut pod = pod(name, &[resources]);
         pod.owner = owner(OwnerKind::Other, name);
         let usage = PodUsage {
@@ -113,7 +120,7 @@ impl SimPod {
     }
 
     /// Builds the launcher pod of a VM.
-    pub fn vm(name: &str, memory_mib: u64, swap_mib: u64, takes: Takes) -> Self {
+    pub(crate) fn vm(name: &str, memory_mib: u64, swap_mib: u64, takes: Takes) -> Self {
         let mut vm = Self::new(name, "- - 100Mi -", memory_mib, swap_mib, takes);
         let pod = vm.change();
         pod.virt_launcher = true;
@@ -121,17 +128,17 @@ impl SimPod {
         vm
     }
 
-    pub fn change(&mut self) -> &mut Pod {
+    pub(crate) fn change(&mut self) -> &mut Pod {
         Arc::make_mut(&mut self.pod)
     }
 }
 
-pub fn owner(kind: OwnerKind, name: &str) -> Option<Owner> {
+pub(crate) fn owner(kind: OwnerKind, name: &str) -> Option<Owner> {
     Some(Owner { kind, name: name.into(), uid: format!("{name}-owner").into(), controller: true })
 }
 
 /// A node whose pods thrash while they use more than its RAM.
-pub struct Sim {
+pub(crate) struct Sim {
     pub settings: EvictionSettings,
     pub pods: Vec<SimPod>,
     pub kubevirt: KubeVirt,
@@ -157,7 +164,7 @@ pub struct Sim {
 }
 
 impl Sim {
-    pub fn new(pods: Vec<SimPod>) -> Self {
+    pub(crate) fn new(pods: Vec<SimPod>) -> Self {
         Self {
             settings: enforcing(),
             pods,
@@ -191,45 +198,45 @@ impl Sim {
         }
     }
 
-    pub fn now(&self) -> SinceBoot {
+    pub(crate) fn now(&self) -> SinceBoot {
         SinceBoot(Duration::from_secs(self.second))
     }
 
-    pub fn used_mib(&self) -> u64 {
+    pub(crate) fn used_mib(&self) -> u64 {
         self.pods.iter().map(|pod| pod.usage.bytes() / MIB).sum()
     }
 
-    pub fn step(&mut self) -> MachineVerdict {
+    pub(crate) fn step(&mut self) -> MachineVerdict {
         let over = self.used_mib().saturating_sub(self.ram_mib);
         self.step_with(over * 20, if over > 0 { 300_000 } else { 0 })
     }
 
-    pub fn run(&mut self, seconds: u64) {
+    pub(crate) fn run(&mut self, seconds: u64) {
         for _ in 0..seconds {
             let _ = self.step();
         }
     }
 
-    pub fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         self.asked.iter().map(|(_, name)| name.as_str()).collect()
     }
 
     /// Number of pods that the agent's requests have set moving and that have not left yet.
-    pub fn moving(&self) -> usize {
+    pub(crate) fn moving(&self) -> usize {
         self.moving_names().len()
     }
 
-    pub fn moving_names(&self) -> Vec<String> {
+    pub(crate) fn moving_names(&self) -> Vec<String> {
         let moving = self.pods.iter().filter(|pod| pod.leaves_at.is_some() || pod.marked);
         moving.map(|pod| pod.pod.name.to_string()).collect()
     }
 
-    pub fn is_here(&self, name: &str) -> bool {
+    pub(crate) fn is_here(&self, name: &str) -> bool {
         self.pods.iter().any(|pod| &*pod.pod.name == name)
     }
 
     /// Runs one second with this many pages each way and this many microseconds of waiting.
-    pub fn step_with(&mut self, pages: u64, full_micros: u64) -> MachineVerdict {
+    pub(crate) fn step_with(&mut self, pages: u64, full_micros: u64) -> MachineVerdict {
         self.second += 1;
         self.leave_and_return();
         let sample = &mut self.sample;

@@ -8,15 +8,16 @@ use std::{fmt, time::Duration};
 
 use crate::{
     config::settings::EvictionSettings,
-    decide::{estimate::matches, grant::critical},
+    decide::grant::critical,
     model::{
         clock::UnixTime,
+        pattern::matches,
         pod::{Migration, OwnerKind, Pod, Pods},
         pressure::PodUsage,
     },
 };
 
-use super::select::{ends_within, request};
+use super::request::{ends_within, request};
 
 /// The agent waits for a pod that is being deleted if it must end within this time.
 const ENDS_SOON: Duration = Duration::from_secs(300);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    config::settings::Settings,
+    config::settings::{Settings, Signal},
     decide::evict::answer::EvictionAnswer,
     fixtures::pod,
     model::pressure::{ContainerUsage, Stalled},
@@ -87,12 +87,11 @@ fn replay(
 }
 
 fn settings(pages: u64) -> EvictionSettings {
-    EvictionSettings {
-        mode: EvictionMode::Enforce,
-        max_swap_in_pages_per_second: pages,
-        max_swap_out_pages_per_second: pages,
-        ..Settings::defaults().eviction
-    }
+    let mut settings =
+        EvictionSettings { mode: EvictionMode::Enforce, ..Settings::defaults().eviction };
+    settings.thresholds.max_swap_in_pages_per_second = pages;
+    settings.thresholds.max_swap_out_pages_per_second = pages;
+    settings
 }
 
 #[test]
@@ -108,18 +107,18 @@ fn a_real_thrash_is_answered_by_one_eviction() {
 #[test]
 fn below_its_thresholds_a_real_thrash_evicts_nobody() {
     let mut settings = settings(5000);
-    settings.pressure.enabled = false;
+    settings.signals[Signal::Pressure].enabled = false;
     assert_eq!(replay(&settings, &EvictionAnswer::Accepted), (Vec::new(), None));
 }
 
 #[test]
 fn stalls_alone_are_enough() {
     let mut settings = settings(5000);
-    settings.traffic.enabled = false;
+    settings.signals[Signal::Traffic].enabled = false;
     // In emulation the processor was slower than the disk: all of kubepods waited for 11 % of the
     // time.
     assert_eq!(replay(&settings, &EvictionAnswer::Accepted).0.len(), 0);
-    settings.max_full_percent = 5.0;
+    settings.thresholds.max_full_percent = 5.0;
     let (asked, _) = replay(&settings, &EvictionAnswer::Accepted);
     assert_eq!(asked.len(), 1, "{asked:?}");
 }

@@ -2,9 +2,10 @@
 
 use crate::{
     config::settings::{EvictionSettings, ReclaimPods, ReclaimSettings},
-    decide::{estimate::matches, grant::critical, qos::qos_class},
+    decide::{grant::critical, qos::qos_class},
     model::{
         clock::UnixTime,
+        pattern::matches,
         pod::{Migration, Pod, QosClass, RECLAIM},
         reclaim::HeldBack,
     },

@@ -15,7 +15,7 @@ const SWAP_FLAG_DISCARD_ONCE: libc::c_int = 0x2_0000;
 const SWAP_FLAG_DISCARD_PAGES: libc::c_int = 0x4_0000;
 
 /// `priority` is 0 to 32767.
-pub fn swapon(path: &Path, priority: u16, discard: Discard) -> io::Result<()> {
+pub(crate) fn swapon(path: &Path, priority: u16, discard: Discard) -> io::Result<()> {
     let discard = match discard {
         Discard::None => 0,
         Discard::Once => SWAP_FLAG_DISCARD | SWAP_FLAG_DISCARD_ONCE,
@@ -28,7 +28,7 @@ pub fn swapon(path: &Path, priority: u16, discard: Discard) -> io::Result<()> {
     check(unsafe { libc::swapon(path.as_ptr(), flags) })
 }
 
-pub fn swapoff(path: &Path) -> io::Result<()> {
+pub(crate) fn swapoff(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path is a string that ends in NUL and outlives the call.
     check(unsafe { libc::swapoff(path.as_ptr()) })
@@ -36,7 +36,7 @@ pub fn swapoff(path: &Path) -> io::Result<()> {
 
 /// Sets FS_NOCOW_FL, because on btrfs the blocks of a swapfile must not move. A new file inherits
 /// its directory's compression, which excludes that flag, and which swap does not allow.
-pub fn set_nocow(file: &std::fs::File) -> io::Result<()> {
+pub(crate) fn set_nocow(file: &std::fs::File) -> io::Result<()> {
     let mut flags = ioctl_getflags(file)?;
     // In two steps: btrfs rejects FS_NOCOW_FL for a file that still has FS_COMPR_FL.
     if flags.contains(IFlags::COMPRESSED) {

@@ -22,7 +22,8 @@ use crate::{
         unknown::Unknown,
     },
     observe::kube::{
-        credentials::{self, Credentials, chain},
+        credentials::{self, Credentials},
+        errors::chain,
         node::WireNode,
     },
     observe::settings::origin,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use zbus::Connection;
 
 use crate::{
-    act::{bus, slices},
+    act::slices,
+    bus,
     model::check::{Asked, BusFacts, UnitFacts},
     roots::Roots,
 };

@@ -8,7 +8,6 @@ mod kernel;
 pub mod swap;
 
 use crate::{
-    act::records::Records,
     config::{layers::Resolved, settings::Settings, value::Problems},
     decide::check::without_wrong_lines,
     model::{
@@ -16,7 +15,9 @@ use crate::{
         kubelet::KubeletConfig,
         unknown::Unknown,
     },
-    observe::{crio, guests, hooks, kubelet::KubeletError, node, obstacles, rivals, zoneinfo},
+    observe::{
+        crio, guests, hooks, kubelet::KubeletError, node, obstacles, records, rivals, zoneinfo,
+    },
     roots::Roots,
     state,
 };
@@ -72,7 +73,7 @@ pub async fn gather(
         default_runtime: crio::default_runtime(roots).map_err(Unknown::of),
         hook: hook::facts(roots),
         rivals: rivals::rivals(roots),
-        guests: guests::guests(roots, &Records::new(roots).load()),
+        guests: guests::guests(roots, &records::pods(roots)),
         openshift_virtualization: rivals::openshift_virtualization(roots),
         leftovers: Leftovers { hooks: hooks::rival_files(roots), units: hooks::rival_units(roots) },
         bus: match scope.bus {

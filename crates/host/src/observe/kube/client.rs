@@ -30,7 +30,7 @@ use openssl::{
 use secrecy::ExposeSecret;
 use tower::{Layer, ServiceExt};
 
-use super::credentials::chain;
+use super::errors::chain;
 use crate::errors::FileError;
 
 /// The reason why there can be no client for a kubeconfig. It quotes no secret.

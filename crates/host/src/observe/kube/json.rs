@@ -2,14 +2,14 @@
 
 /// A step of the path to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub(crate) enum Step<'a> {
     Key(&'a str),
     Index(usize),
 }
 
 /// An element of JSON, with its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met<'a> {
+pub(crate) enum Met<'a> {
     /// A string with its quotes, a number or a word, and its start.
     Scalar(&'a str, usize),
     /// The start of an object or array.
@@ -23,7 +23,7 @@ const DEEPEST: usize = 64;
 
 /// Visits every value in order, as long as `visit` returns true and `text` resembles JSON. The text
 /// may be truncated or invalid: this function does not validate it.
-pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(&[Step<'a>], Met<'a>) -> bool) {
+pub(crate) fn walk<'a>(text: &'a str, mut visit: impl FnMut(&[Step<'a>], Met<'a>) -> bool) {
     let bytes = text.as_bytes();
     let mut path: Vec<Step<'a>> = Vec::new();
     let mut key = None;
@@ -91,7 +91,7 @@ fn scalar_ends(bytes: &[u8], at: usize) -> usize {
 }
 
 /// Formats a path such as `spec.containers[0].name`.
-pub fn shown(path: &[Step<'_>]) -> String {
+pub(crate) fn shown(path: &[Step<'_>]) -> String {
     let mut text = String::new();
     for step in path {
         match step {
@@ -105,7 +105,7 @@ pub fn shown(path: &[Step<'_>]) -> String {
 
 /// Returns the path of the value at `line` and `column`, in serde_json's counting, where reading
 /// stopped.
-pub fn path_at(text: &str, line: usize, column: usize) -> String {
+pub(crate) fn path_at(text: &str, line: usize, column: usize) -> String {
     let lines = text.split_inclusive('\n').take(line.saturating_sub(1));
     let stopped = lines.map(str::len).sum::<usize>() + column;
     let mut found = String::new();
@@ -130,7 +130,7 @@ pub fn path_at(text: &str, line: usize, column: usize) -> String {
 
 /// Splits a list into its items while it arrives, so that memory never holds all of it.
 #[derive(Debug)]
-pub struct Splitter {
+pub(crate) struct Splitter {
     /// Upper bound of an item, in bytes.
     longest: usize,
     /// The list without its items: a 0 replaces each.
@@ -162,7 +162,7 @@ enum Text {
 
 /// An item of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part<'a> {
+pub(crate) enum Part<'a> {
     Whole(&'a [u8]),
     /// Only its beginning, because it exceeds the bound.
     Beginning(&'a [u8]),
@@ -177,7 +177,7 @@ const LONGEST_FRAME: usize = 1 << 20;
 pub struct NoList(pub &'static str);
 
 impl Splitter {
-    pub fn new(longest: usize) -> Self {
+    pub(crate) fn new(longest: usize) -> Self {
         Self {
             longest,
             frame: Vec::new(),
@@ -191,7 +191,11 @@ impl Splitter {
     }
 
     /// Takes arrived data, and calls `each` for every item that ends in it.
-    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Part<'_>)) -> Result<(), NoList> {
+    pub(crate) fn push(
+        &mut self,
+        mut bytes: &[u8],
+        mut each: impl FnMut(Part<'_>),
+    ) -> Result<(), NoList> {
         while let Some(&byte) = bytes.first() {
             let run = match self.text {
                 // Most of an object is strings: skip to the next byte in them that matters.
@@ -286,7 +290,7 @@ impl Splitter {
     }
 
     /// Returns the list without its items, once everything has arrived.
-    pub fn end(self) -> Result<Vec<u8>, NoList> {
+    pub(crate) fn end(self) -> Result<Vec<u8>, NoList> {
         if self.item.is_some() || self.depth > 0 || self.text != Text::Outside {
             return Err(NoList("it is incomplete"));
         }
@@ -296,7 +300,7 @@ impl Splitter {
 
 /// Splits a watch into its lines while it arrives.
 #[derive(Debug)]
-pub struct Lines {
+pub(crate) struct Lines {
     longest: usize,
     line: Vec<u8>,
     /// The line is longer than the part that is kept.
@@ -304,11 +308,11 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn new(longest: usize) -> Self {
+    pub(crate) fn new(longest: usize) -> Self {
         Self { longest, line: Vec::new(), cut: false }
     }
 
-    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Part<'_>)) {
+    pub(crate) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Part<'_>)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ends) = match piece.split_last() {
                 Some((b'\n', text)) => (text, true),

@@ -24,10 +24,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    observe::{
-        bounded::LARGEST_BYTES,
-        yaml::{self, YamlError},
-    },
+    bounded::LARGEST_BYTES,
+    observe::yaml::{self, YamlError},
     roots::Roots,
 };
 

@@ -17,8 +17,8 @@ use kube::{
 };
 
 use super::{
-    credentials::{chain, refused},
     decode::{self, LONGEST_OBJECT, OddPod, PodEvent},
+    errors::{chain, refused},
     json::{Lines, NoList, Part, Splitter},
 };
 use crate::model::{plain::plain, pod::Pod};

@@ -3,6 +3,7 @@
 mod client;
 pub mod credentials;
 pub mod decode;
+pub mod errors;
 mod json;
 mod kubeconfig;
 pub mod list;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use zbus::Connection;
 
 use super::{UNIT, unit::Service};
-use crate::{act::bus, roots::Roots};
+use crate::{bus, roots::Roots};
 
 /// Time to wait for systemd; the unit's files have the same information.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -13,9 +13,10 @@ use super::{
     unit::{Environment, Service, environment_file, expand},
 };
 use crate::{
+    bounded::read_lossy,
     config::settings::Settings,
     model::kubelet::{KubeletConfig, Teller},
-    observe::{bounded::read_lossy, process::cgroup_of, units},
+    observe::{process::cgroup_of, units},
     roots::Roots,
 };
 

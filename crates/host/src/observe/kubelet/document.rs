@@ -16,15 +16,15 @@ use crate::observe::yaml;
 
 /// A value in the order of the text. Only JSON leaves the same key in a mapping twice.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum DocumentNode {
+pub(super) enum FileValue {
     Leaf(Value),
-    Map(Vec<(String, DocumentNode)>),
+    Map(Vec<(String, FileValue)>),
 }
 
 /// The content of a file, and the keys that occur twice in a mapping.
 #[derive(Debug)]
 pub(super) struct Document {
-    pub(super) content: DocumentNode,
+    pub(super) content: FileValue,
     pub(super) duplicates: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Document {
             let document = yaml::parse(text.as_bytes())?;
             return Ok(Self { content: document.value.into(), duplicates: document.duplicates });
         }
-        let content: DocumentNode = serde_json::from_str(text)
+        let content: FileValue = serde_json::from_str(text)
             .map_err(|error| ContentError::Json { line: error.line(), column: error.column() })?;
         let mut duplicates = Vec::new();
         content.duplicates(&mut duplicates);
@@ -42,7 +42,7 @@ impl Document {
     }
 }
 
-impl DocumentNode {
+impl FileValue {
     fn duplicates(&self, found: &mut Vec<String>) {
         let Self::Map(entries) = self else { return };
         for (at, (key, value)) in entries.iter().enumerate() {
@@ -54,7 +54,7 @@ impl DocumentNode {
     }
 }
 
-impl From<Value> for DocumentNode {
+impl From<Value> for FileValue {
     fn from(value: Value) -> Self {
         match value {
             Value::Object(map) => {
@@ -65,55 +65,55 @@ impl From<Value> for DocumentNode {
     }
 }
 
-impl<'de> Deserialize<'de> for DocumentNode {
+impl<'de> Deserialize<'de> for FileValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Json;
         impl<'de> Visitor<'de> for Json {
-            type Value = DocumentNode;
+            type Value = FileValue;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a value of JSON")
             }
 
-            fn visit_unit<E>(self) -> Result<DocumentNode, E> {
-                Ok(DocumentNode::Leaf(Value::Null))
+            fn visit_unit<E>(self) -> Result<FileValue, E> {
+                Ok(FileValue::Leaf(Value::Null))
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<DocumentNode, E> {
-                Ok(DocumentNode::Leaf(value.into()))
+            fn visit_bool<E>(self, value: bool) -> Result<FileValue, E> {
+                Ok(FileValue::Leaf(value.into()))
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<DocumentNode, E> {
-                Ok(DocumentNode::Leaf(value.into()))
+            fn visit_i64<E>(self, value: i64) -> Result<FileValue, E> {
+                Ok(FileValue::Leaf(value.into()))
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<DocumentNode, E> {
-                Ok(DocumentNode::Leaf(value.into()))
+            fn visit_u64<E>(self, value: u64) -> Result<FileValue, E> {
+                Ok(FileValue::Leaf(value.into()))
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<DocumentNode, E> {
-                Ok(DocumentNode::Leaf(value.into()))
+            fn visit_f64<E>(self, value: f64) -> Result<FileValue, E> {
+                Ok(FileValue::Leaf(value.into()))
             }
 
-            fn visit_str<E>(self, value: &str) -> Result<DocumentNode, E> {
-                Ok(DocumentNode::Leaf(value.into()))
+            fn visit_str<E>(self, value: &str) -> Result<FileValue, E> {
+                Ok(FileValue::Leaf(value.into()))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<DocumentNode, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<FileValue, A::Error> {
                 let mut values = Vec::new();
                 // A value in a list is not merged with another.
                 while let Some(value) = items.next_element()? {
                     values.push(value);
                 }
-                Ok(DocumentNode::Leaf(Value::Array(values)))
+                Ok(FileValue::Leaf(Value::Array(values)))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DocumentNode, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FileValue, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(DocumentNode::Map(entries))
+                Ok(FileValue::Map(entries))
             }
         }
         deserializer.deserialize_any(Json)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde_json::Value;
 
-use super::{KubeletError, document::DocumentNode, error::ContentError, flags::Flags};
+use super::{KubeletError, document::FileValue, error::ContentError, flags::Flags};
 use crate::model::kubelet::{KubeletConfig, Named, Origin, Sourced, Teller, duration};
 
 /// A value of a chain of drop-ins, with its source.
@@ -67,12 +67,12 @@ pub(super) fn misspelt(path: &Path, key: &str) -> Option<String> {
     Some(format!("{}: {key} is not {meant}; the kubelet ignores it", path.display()))
 }
 
-pub(super) fn node(value: DocumentNode, origin: &Origin) -> MergedValue {
+pub(super) fn node(value: FileValue, origin: &Origin) -> MergedValue {
     match value {
-        DocumentNode::Map(map) => MergedValue::Map(
+        FileValue::Map(map) => MergedValue::Map(
             map.into_iter().map(|(key, value)| (key, node(value, origin))).collect(),
         ),
-        DocumentNode::Leaf(value) => MergedValue::Leaf(value, origin.clone()),
+        FileValue::Leaf(value) => MergedValue::Leaf(value, origin.clone()),
     }
 }
 

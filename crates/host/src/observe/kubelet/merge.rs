@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{
     KubeletError,
-    document::{Document, DocumentNode},
+    document::{Document, FileValue},
     error::{ContentError, GROUP, KIND},
     flags::Flags,
     layer::{Entries, KeyCase, Layer, MergedValue, STATIC_POD_PATH, misspelt, node, patch},
@@ -60,18 +60,18 @@ fn default_eviction_hard() -> Named {
 
 /// Returns the version or the kind that a file declares. Go's own JSON reads it, for which the case
 /// of a key does not matter.
-pub(super) fn declared<'a>(content: &'a DocumentNode, name: &str) -> &'a str {
-    let DocumentNode::Map(entries) = content else { return "" };
+pub(super) fn declared<'a>(content: &'a FileValue, name: &str) -> &'a str {
+    let FileValue::Map(entries) = content else { return "" };
     let named = entries.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
     let mut texts = named.filter_map(|(_, value)| match value {
-        DocumentNode::Leaf(value) => value.as_str(),
-        DocumentNode::Map(_) => None,
+        FileValue::Leaf(value) => value.as_str(),
+        FileValue::Map(_) => None,
     });
     texts.next_back().unwrap_or_default()
 }
 
 /// Checks the kind that the file declares, and returns its entries.
-fn entries(content: DocumentNode, origin: &Origin) -> Result<Entries, ContentError> {
+fn entries(content: FileValue, origin: &Origin) -> Result<Entries, ContentError> {
     let version = declared(&content, "apiVersion").to_owned();
     let is_kubelets = declared(&content, "kind") == KIND;
     let MergedValue::Map(entries) = node(content, origin) else {

@@ -32,10 +32,10 @@ pub use unit::Service;
 use unit::assignment;
 
 use crate::{
+    bounded::read_bounded,
     config::settings::Settings,
     errors::FileError,
     model::kubelet::{KubeletConfig, Origin, Teller},
-    observe::bounded::read_bounded,
     roots::Roots,
 };
 

@@ -1,0 +1,127 @@
+//! Switches off and removes swap that the agent made.
+
+use super::{
+    ProvisionError, ProvisionOutcome, Provisioning, free_beside,
+    ledger::{OwnArea, Provisioned},
+};
+use crate::{
+    act::tunables,
+    config::settings::SwapKind,
+    decide::provision::{ProvisionPlan, ProvisionRefusal, plan_retirement, plan_zram_retirement},
+    messages,
+    model::storage::Area,
+    observe::{
+        node,
+        swap::{
+            active, area::file_place, memory::memory_facts, partition::is_ours, zram::zram_devices,
+        },
+    },
+    state::StateFile,
+};
+
+impl Provisioning<'_> {
+    /// Switches off and removes provisioned swap, and restores the kernel's settings.
+    pub fn deprovision(&self) -> Result<ProvisionOutcome, ProvisionError> {
+        let ledger = StateFile::<Provisioned>::new(self.roots);
+        let mut before = ledger.load()?.unwrap_or_default();
+        let page_bytes = node::memory(self.roots)?.page_bytes;
+        if let Some(refusal) = self.retire_all(&mut before.areas, page_bytes)? {
+            return Err(refusal.into());
+        }
+        if !self.dry_run {
+            ledger.remove()?;
+            self.note_awaited(None);
+        }
+        self.restore_kernel()?;
+        Ok(ProvisionOutcome::AsConfigured(
+            "the swap that wasp-agent provisioned is gone".to_owned(),
+        ))
+    }
+
+    fn restore_kernel(&self) -> Result<(), ProvisionError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        for (path, value) in tunables::restore(self.roots)? {
+            messages::ProvisionStep.emit(format_args!("restore {path} to {value}"));
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::deprovision`], but only if no page is in swap: removing a package must not slow
+    /// VMs down. Restores the kernel's settings in any case, because no program adapts them from
+    /// then on.
+    pub fn deprovision_unused(&self) -> Result<ProvisionOutcome, ProvisionError> {
+        match node::swap_devices(self.roots).into_iter().find(|device| device.used_bytes > 0) {
+            Some(device) => {
+                self.restore_kernel()?;
+                Err(ProvisionRefusal::InUse { path: device.path.into(), used: device.used_bytes }
+                    .into())
+            }
+            None => self.deprovision(),
+        }
+    }
+
+    pub(super) fn retire(
+        &self,
+        what: &OwnArea,
+        page_bytes: u64,
+    ) -> Result<ProvisionPlan, ProvisionError> {
+        let Self { roots, .. } = self;
+        let OwnArea { kind, path } = what;
+        let devices = node::swap_devices(roots);
+        let memory = memory_facts(roots)?;
+        let areas = match kind {
+            // A disk that is gone has taken its swap along.
+            SwapKind::Partition if !roots.path(path).exists() => {
+                return Ok(ProvisionPlan::default());
+            }
+            SwapKind::File => {
+                let place = file_place(roots, path, page_bytes, &devices)?;
+                vec![
+                    (place.next_path, place.next, place.next_active),
+                    (place.path, place.found, place.active),
+                ]
+            }
+            SwapKind::Partition => {
+                // An area that was swap before does not change.
+                let found = match is_ours(roots, path, page_bytes)? {
+                    true => Area::Ours { bytes: 0, allocated_bytes: 0 },
+                    false => Area::Nothing,
+                };
+                vec![(path.clone(), found, active(roots, path, &devices).cloned())]
+            }
+            SwapKind::Zram => {
+                let ours = zram_devices(roots, page_bytes, &devices);
+                let active: Vec<_> = ours.iter().map(|device| device.active.as_ref()).collect();
+                let plan = plan_zram_retirement(&ours, free_beside(&devices, &active), &memory);
+                self.carry_out(&plan, page_bytes).map_err(|(_, error)| error)?;
+                return Ok(plan);
+            }
+        };
+        let mut whole = ProvisionPlan::default();
+        for (path, found, active) in areas {
+            let others = free_beside(&devices, &[active.as_ref()]);
+            let plan = plan_retirement(*kind, &path, &found, active.as_ref(), others, &memory);
+            self.carry_out(&plan, page_bytes).map_err(|(_, error)| error)?;
+            whole.kept = whole.kept.or(plan.kept);
+        }
+        Ok(whole)
+    }
+
+    /// Retires `areas`, except those whose pages fit nowhere: they remain in the list.
+    pub(super) fn retire_all(
+        &self,
+        areas: &mut Vec<OwnArea>,
+        page_bytes: u64,
+    ) -> Result<Option<ProvisionRefusal>, ProvisionError> {
+        let mut kept = None;
+        for area in std::mem::take(areas) {
+            if let Some(refusal) = self.retire(&area, page_bytes)?.kept {
+                kept = kept.or(Some(refusal));
+                areas.push(area);
+            }
+        }
+        Ok(kept)
+    }
+}
