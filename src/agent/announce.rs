@@ -336,8 +336,8 @@ impl Work {
         self.reread = Instant::now() + Duration::from_secs(spread(name, HEARTBEAT).into());
         self.seen = Some(NodeSeen {
             relieved_by_others: node::is_relieved_by_others(node),
-            kubelet_minor: node::kubelet_minor(node),
-            kubelet_swap_bytes: node::kubelet_swap_bytes(node),
+            kubelet_minor: node.kubelet_minor(),
+            kubelet_swap_bytes: node.kubelet_swap_bytes(),
         });
     }
 

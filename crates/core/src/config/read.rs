@@ -1,5 +1,5 @@
-//! Reads values of each kind. Each value has passed its key's `Kind`; the fallbacks here are for
-//! values that the key table rules out (a test reads every key).
+//! Reads values of each kind. Each value has passed its key's `ValueKind`; the fallbacks below are
+//! for values that the key table rules out (a test reads every key).
 
 use std::{path::PathBuf, time::Duration};
 

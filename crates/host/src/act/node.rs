@@ -142,17 +142,6 @@ pub fn is_relieved_by_others(node: &WireNode) -> bool {
     taints_of(node).any(|taint| taint.key == DESCHEDULER_TAINT)
 }
 
-/// Returns the minor version of the kubelet, 36 for v1.36.2; `None` if unknown.
-pub fn kubelet_minor(node: &WireNode) -> Option<u32> {
-    let info = node.status.node_info.as_ref()?;
-    info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
-}
-
-/// Returns the swap that the kubelet counts, in bytes; `None` if it does not report it.
-pub fn kubelet_swap_bytes(node: &WireNode) -> Option<u64> {
-    node.status.node_info.as_ref()?.swap.as_ref()?.capacity
-}
-
 /// Returns the facts that the guard needs.
 pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts {
     let annotations = node.metadata.annotations.iter().flatten();
@@ -326,9 +315,9 @@ mod tests {
             "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c", "swap": {"capacity": 4_294_967_296_u64}}},
         });
         assert!(is_relieved_by_others(&node(json.clone())));
-        assert_eq!(kubelet_minor(&node(json)), Some(31));
+        assert_eq!(node(json).kubelet_minor(), Some(31));
         assert!(!is_relieved_by_others(&node(json!({}))));
-        assert_eq!(kubelet_minor(&node(json!({}))), None);
+        assert_eq!(node(json!({})).kubelet_minor(), None);
     }
 
     #[test]

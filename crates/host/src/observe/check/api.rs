@@ -13,7 +13,6 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, api::PostParams};
 
 use crate::{
-    act::node::kubelet_minor,
     config::settings::{SchedulingGuard, Settings},
     model::{
         check::{
@@ -66,7 +65,7 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
     ApiFacts {
         permissions: permissions.into_iter().collect(),
         guard,
-        kubelet_minor: node.as_ref().ok().and_then(kubelet_minor),
+        kubelet_minor: node.as_ref().ok().and_then(WireNode::kubelet_minor),
         taints: node.map(taints).map_err(Unknown::of),
         remedy: Vec::new(),
         credentials: Ok(CredentialFacts {

@@ -52,6 +52,19 @@ pub struct NodeSwap {
     pub capacity: Option<u64>,
 }
 
+impl WireNode {
+    /// Returns the minor version of the kubelet, 36 for v1.36.2; `None` if unknown.
+    pub fn kubelet_minor(&self) -> Option<u32> {
+        let info = self.status.node_info.as_ref()?;
+        info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
+    }
+
+    /// Returns the swap that the kubelet counts, in bytes; `None` if it does not report it.
+    pub fn kubelet_swap_bytes(&self) -> Option<u64> {
+        self.status.node_info.as_ref()?.swap.as_ref()?.capacity
+    }
+}
+
 impl kube::Resource for WireNode {
     type DynamicType = ();
     type Scope = kube::core::ClusterResourceScope;
