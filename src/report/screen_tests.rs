@@ -90,7 +90,7 @@ pub(crate) fn healthy() -> Overview {
             message: "no signal".into(),
         }),
         signals: vec![
-            signal("traffic", 0.12, "120 pages/s in, 80 out over 30 s (thresholds 1000 and 1000)"),
+            signal("traffic", 0.08, "120 pages/s in, 80 out over 30 s (thresholds 1000 and 1000)"),
             signal(
                 "utilization",
                 0.58,
