@@ -10,7 +10,7 @@ use crate::{
     },
     decide::{
         check::swap_control_remedy,
-        devices::{failing, full, order, rotating},
+        devices::{failing, full, order},
         grant::swap_for_pods,
         hook::{put_aside, unknown_runtime},
         kubelet::{
@@ -228,7 +228,7 @@ impl<E: Effects> Agent<E> {
         let areas = areas(&self.roots);
         self.health.problem_is(Trouble::SwapFull, full(&areas));
         self.health.problem_is(Trouble::SwapDisk, failing(&areas));
-        self.health.problem_is(Trouble::SwapDevices, order(&areas).or_else(|| rotating(&areas)));
+        self.health.problem_is(Trouble::SwapDevices, order(&areas));
     }
 
     /// Reports swap that is missing, by the reason why it cannot be made, if there is one.

@@ -395,16 +395,6 @@ pub(crate) const BROKEN: &[Broken] = &[
         paste: true,
     },
     Broken {
-        name: "swap on a disk that rotates",
-        breaks: |n| n.host.write("/sys/devices/vdb/queue/rotational", "1\n"),
-        then: QUIET,
-        cause: "/dev/dm-0 rotates: a VM stalls for each page",
-        remedy: "lsblk -d -o NAME,ROTA,SIZE,MODEL",
-        check: "swap-devices",
-        // Only another disk helps.
-        paste: false,
-    },
-    Broken {
         name: "swap is full",
         breaks: |n| swaps(&n.host, &["/dev/dm-0 partition 33554432 33554432 10"]),
         then: QUIET,

@@ -82,7 +82,7 @@ configure '[swap]' "size = \"$(((free - all / 10) >> 20))Mi\""
 provision 1 'would leave'
 configure '[swap]' 'size = "20Mi"'
 echo precious >"$file"
-provision 1 'not a swap area of the agent'
+provision 1 'the agent did not make it'
 is "$(<"$file")" precious "a foreign file is not overwritten"
 rm "$file"
 echo precious >/root/target

@@ -97,7 +97,8 @@ pub fn order(areas: &[SwapArea]) -> Option<Problem> {
     })
 }
 
-/// Reports a rotating disk.
+/// Reports a rotating disk. Only `wasp-agent check` does: virtual disks often claim to rotate, and a
+/// node with such a disk is still ready.
 pub fn rotating(areas: &[SwapArea]) -> Option<Problem> {
     // Behind a faster device it only takes what that one has no room for.
     let area = areas.iter().max_by_key(|area| area.device.priority).filter(|area| area.rotating)?;

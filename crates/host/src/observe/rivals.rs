@@ -117,8 +117,10 @@ pub fn rivals(roots: &Roots) -> Vec<Rival> {
 /// Finds the autopilot's swapfile in use where its unit is gone or masked.
 fn swapfile_alone(roots: &Roots) -> Option<Rival> {
     let page_bytes = memory(roots).map_or(4096, |node| node.page_bytes);
-    let is_ours =
-        |path: &Path| swap_header(roots, path, page_bytes).is_some_and(|header| header.is_ours());
+    let is_ours = |path: &Path| {
+        swap_header(roots, path, page_bytes)
+            .is_ok_and(|header| header.is_some_and(|header| header.is_ours()))
+    };
     let paths = swap_devices(roots).into_iter().map(|on| unescaped(&on.path));
     let path = paths
         .filter(|path| path.file_name().is_some_and(|name| name == SWAPFILE))

@@ -1,6 +1,6 @@
 //! Facts about active swap and its place.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use crate::{
     config::settings::{SwapKind, SwapSettings},
@@ -30,7 +30,14 @@ pub fn areas(roots: &Roots) -> Vec<SwapArea> {
                     None => (false, path),
                 };
             let is_known = written_to.starts_with("/dev")
-                || swap_header(roots, &written_to, page_bytes).is_some();
+                || match swap_header(roots, &written_to, page_bytes) {
+                    Ok(header) => header.is_some(),
+                    Err(error) => {
+                        tracing::debug!("cannot read {}: {error}", written_to.display());
+                        // A service may not read every file, but its path is the host's.
+                        error.kind() != io::ErrorKind::NotFound
+                    }
+                };
             let on_disk = !in_ram && is_known;
             let disks = if on_disk { disks_of(roots, &written_to) } else { Vec::new() };
             SwapArea {

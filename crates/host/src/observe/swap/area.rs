@@ -68,14 +68,14 @@ pub fn open_beneath(roots: &Roots, path: &Path, flags: OFlag) -> io::Result<Owne
 
 /// Returns the header of the swapfile that `path` leads to. The path of a swapfile in use leads
 /// elsewhere if another file system was mounted over it, or if the service has its own one there.
-pub fn swap_header(roots: &Roots, path: &Path, page_bytes: u64) -> Option<SwapHeader> {
-    let file = File::from(open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).ok()?);
-    if !file.metadata().is_ok_and(|of| of.is_file()) {
-        return None;
+pub fn swap_header(roots: &Roots, path: &Path, page_bytes: u64) -> io::Result<Option<SwapHeader>> {
+    let file = File::from(open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
+    if !file.metadata()?.is_file() {
+        return Ok(None);
     }
     let mut page = Vec::new();
-    file.take(page_bytes).read_to_end(&mut page).ok()?;
-    SwapHeader::from_page(&page)
+    file.take(page_bytes).read_to_end(&mut page)?;
+    Ok(SwapHeader::from_page(&page))
 }
 
 /// Identifies the content of `path`.
