@@ -13,7 +13,7 @@ systemctl kill -s KILL wasp-agent
 of before
 check "the grant outlives the agent" has_limit before "$(grant 100)"
 returned() { [[ $(agent_pid) != 0 && $(agent_pid) != "$pid" ]] && systemctl -q is-active wasp-agent; }
-eventually 20 "it comes back by itself" returned
+eventually 60 "it comes back by itself" returned
 is "$(systemctl show -P NRestarts wasp-agent)" 1 "restarted once"
 check "the grant is as it was" has_limit before "$(grant 100)"
 

@@ -28,7 +28,7 @@ hog() { # NAME SLICE
         "(tr '\0' x </dev/zero | head -c 80M; sleep 9999) | dd bs=81M count=1 iflag=fullblock of=/dev/null"
 }
 hog swaps user.slice
-eventually 60 "a process elsewhere swaps" bash -c "((\$(<$cgroups/user.slice/swaps.service/memory.swap.current) > 8 << 20))"
+eventually 150 "a process elsewhere swaps" bash -c "((\$(<$cgroups/user.slice/swaps.service/memory.swap.current) > 8 << 20))"
 systemctl stop swaps
 hog stays system.slice
 eventually 60 "the same process in system.slice is reclaimed from" bash -c "awk '\$1 == \"high\" && \$2 > 50 { found = 1 } END { exit !found }' $slice/stays.service/memory.events"
