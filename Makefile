@@ -3,7 +3,8 @@
 # make rpm    builds the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measures the agent; make bench-hook measures the time that the hook adds to a container's start,
 #             make bench-fleet the load of AGENTS (1000) on one API server, make bench-density how many pods
-#             a node in a VM can run with and without swap: REPEATS (5), SEED, ARMS, JOBS (1): VMs in parallel
+#             a node in a VM can run with and without swap: REPEATS (5), SEED, ARMS, JOBS (1): VMs in parallel;
+#             make bench-latency how long the requests of a pod take while reclaim moves its cold memory to swap
 # make test-faults  kills the agent and injects errors at every failpoint; FAULT_SECONDS, FAULT_SEED for its storm
 # make soak   churns a node in a VM for MINUTES (30) and looks for leaks; SEED=N repeats the same random choices,
 #             RECLAIM=off leaves proactive reclaim out
@@ -21,7 +22,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 bin := $(target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build build-release demo soak bench bench-hook bench-fleet bench-density fuzz test test-quick check fmt lint deny test-unit \
+.PHONY: all build build-release demo soak bench bench-hook bench-fleet bench-density bench-latency fuzz test test-quick check fmt lint deny test-unit \
 	test-node test-node-cases test-node-faults test-host-faults test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps deps-build msrv clean
 
 all: build
@@ -107,6 +108,11 @@ bench-density: deps
 	$(if $(RESUME),,rm -rf target/density)
 	PROFILE=release tests/node/run --suite bookworm --density $(if $(JOBS),-j $(JOBS))
 	$(CARGO) run --locked -p wasp-agent --example bench-density -- target/density target/density.json target/density.svg
+
+bench-latency: deps
+	$(CARGO) build --locked --release -p wasp-agent -p test-kubelet -p test-load
+	$(CARGO) build --locked -p test-apiserver
+	PROFILE=release tests/node/run --suite bookworm --keep-log reclaim-latency
 
 # The release build, as in `test`.
 soak: deps

@@ -1,5 +1,6 @@
 # Reclaim takes the cold memory of a half-idle pod, whose requests are blocked for milliseconds at most
 # suites: bookworm
+# bench: yes
 # waits: mostly
 # timeout: 1100
 . /payload/lib.sh

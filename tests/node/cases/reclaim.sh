@@ -32,12 +32,13 @@ has_lines() { (($(lines "$1") >= $2)); }
 p99() { tail -n "$2" "$(pod_file "$1")" | awk '{ print $4 }' | sort -n | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
 anon() { awk '$1 == "anon" { print $2 }' "$(slice_of "$1")/memory.stat"; }
 waited() { sed -n 's/^some.*total=//p' "$(slice_of "$1")/memory.pressure"; }
+refaults() { awk '$1 == "workingset_refault_anon" { print $2 }' "$(slice_of "$1")/memory.stat"; }
 swapped() { cat "$(slice_of "$1")/memory.swap.current"; }
 
-has_lines_of_all() { has_lines idle 5 && has_lines half 45 && has_lines exempt 5; }
+has_lines_of_all() { has_lines idle 5 && has_lines half 25 && has_lines exempt 5; }
 eventually 120 "the pods run" has_lines_of_all
 eventually 20 "their grants stand" has_limit idle "$(grant 200)"
-before=$(p99 half 40)
+before=$(p99 half 20)
 is "$(swapped idle)" 0 "nothing is swapped while reclaim is off"
 anon_before=$(anon idle)
 waited_before=$(waited idle) waited_half=$(waited half)
@@ -53,13 +54,13 @@ note "$(anon idle) of $anon_before bytes are left after $((took / 1000)) s; its 
 check "and it waited at most 0.1 % of the time" bash -c "(($waits * 1000 <= $took * 1000))"
 half_gave_back() { (($(swapped half) > 30 << 20)); }
 eventually 400 "cold memory of the half-idle pod leaves too" half_gave_back
-from=$(lines half)
-enough() { has_lines half $((from + 40)); }
-eventually 90 "the half-idle pod goes on" enough
-after=$(p99 half 40)
-note "half-idle: p99 of a request was $before us, is $after us; $(swapped half) bytes in swap, waited $(($(waited half) - waited_half)) us"
-# The goal of 1.1 cannot be measured on one emulated CPU that reclaim shares; docs/reclaim.md has the figure.
-check "its p99 is within twice of what it was" bash -c "(($after <= $before * 2))"
+from=$(lines half) refaults_before=$(refaults half)
+enough() { has_lines half $((from + 20)); }
+eventually 60 "the half-idle pod goes on" enough
+came_back=$(($(refaults half) - refaults_before))
+# `make bench-latency` measures what requests take: a time on one emulated CPU proves nothing.
+note "half-idle: p99 of a request was $before us, is $(p99 half 20) us; $(swapped half) bytes in swap, waited $(($(waited half) - waited_half)) us; $came_back pages came back"
+check "its hot memory of 2048 pages stays in RAM: fewer than 512 pages come back in 20 s" more_than 512 "$came_back"
 is "$(swapped exempt)" 0 "the exempt pod keeps all of its memory"
 json=$(wasp-agent status --json)
 note "$(jq -c '.published.reclaim' <<<"$json")"
