@@ -253,6 +253,10 @@ load_into_rootfs() {
     mountpoint -q "$rootfs/proc" || mount -t proc proc "$rootfs/proc"
 }
 
+# thrash MIB: the command of a container that, once /tmp/go exists, uses this memory at random without
+# end. It needs little CPU for a page. Needs `load_into_rootfs test-kubelet`.
+thrash() { echo "while ! [ -e /tmp/go ]; do sleep 1; done; exec test-kubelet thrash allocate $1 --again /tmp/pages"; }
+
 # of POD[/CONTAINER]: sets id, unit, scope, child (empty if the runtime creates none), bundle (the
 # directory of config.json) and slice.
 of() {

@@ -3,6 +3,7 @@
 # timeout: 400
 . /payload/lib.sh
 swap_on 2G
+load_into_rootfs test-kubelet
 start_apiserver
 configure '[eviction]' 'mode = "observe"' 'scheduling-guard = "cordon"' \
     'pressure-transition-seconds = 5' 'average-window-seconds = 10' 'cooldown-seconds = 5' \
@@ -21,8 +22,8 @@ says() { agent_journal | grep -qE "$1"; }
 
 eventually 15 "the node's condition says that all is well" condition_is "False NoSwapPressure"
 pod calm --request 100Mi --limit 300Mi
-# Writes the same 140 MiB repeatedly, with 100 MiB of memory.
-pod greedy --request 80Mi --limit 100Mi --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
+# Uses 140 MiB, with 100 MiB of memory.
+pod greedy --request 80Mi --limit 100Mi --command "$(thrash 140)"
 pod other --request 60Mi --limit 300Mi
 eventually 5 "the grant stands" has_limit greedy "$(grant 80)"
 armed() { ls -l "/proc/$(agent_pid)/fd" | grep -q memory.pressure; }

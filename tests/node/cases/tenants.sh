@@ -5,6 +5,7 @@
 . /payload/lib.sh
 seconds=${STARTS:-90}; note "for $seconds s"
 swap_on 2G
+load_into_rootfs test-kubelet
 start_apiserver
 configure '[eviction]' 'average-window-seconds = 10' 'cooldown-seconds = 1' \
     'max-average-swap-in-pages-per-second = 200' 'max-average-swap-out-pages-per-second = 200'
@@ -27,9 +28,8 @@ api create -f /tmp/blinder.json >/dev/null
 knows() { [[ $(jq '.api.pods' /run/wasp-agent/status.json) == "$1" ]]; }
 eventually 60 "a pod with an amount beyond all bounds is read, as Kubernetes reads it" knows 3
 # A pod that claims to be static, asks not to be evicted, and thrashes within its own limit.
-thrash='while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
 pod liar --request 80Mi --limit 100Mi --annotation kubernetes.io/config.source=file \
-    --annotation cluster-autoscaler.kubernetes.io/safe-to-evict=false --command "$thrash"
+    --annotation cluster-autoscaler.kubernetes.io/safe-to-evict=false --command "$(thrash 140)"
 # A pod that leaves memory behind at each restart.
 mkdir -p /run/memory-dir
 mount -t tmpfs -o size=1G tmpfs /run/memory-dir

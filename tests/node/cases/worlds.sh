@@ -3,6 +3,7 @@
 # timeout: 600
 . /payload/lib.sh
 swap_on 2G
+load_into_rootfs test-kubelet
 start_apiserver
 api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
 api kubevirt 1.1 >/dev/null
@@ -15,7 +16,7 @@ vm() {
     pod "$1" --request 80Mi --limit 100Mi --label kubevirt.io=virt-launcher \
         --label "kubevirt.io/nodeName=$(hostname)" --label "kubevirt.io/created-by=uid-of-$1" --annotation "kubevirt.io/domain=$1" \
         --annotation test.wasp/live-migratable=true \
-        --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
+        --command "$(thrash 140)"
 }
 vm vm-a
 vm vm-b

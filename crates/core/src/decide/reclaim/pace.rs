@@ -19,9 +19,11 @@ use crate::{
     },
 };
 
-/// The smallest share of the reclaimable memory that one step takes.
+/// The smallest and the largest share of the reclaimable memory that one step takes.
 const LEAST_PACE: f64 = 0.01;
 const MOST_PACE: f64 = 0.08;
+/// Bytes of a step when little is left, so that the rest leaves too.
+const SMALL_STEP: f64 = 256.0 * 1024.0;
 /// The factor by which the pace grows with each step that the pod does not notice.
 const FASTER: f64 = 1.4;
 /// The pause after a pod's first reaction; each further reaction doubles it.
@@ -230,10 +232,9 @@ impl Pace {
         }
         let calm = 1.0 - self.pressure / settings.max_pressure_percent;
         let share = self.pace.max(LEAST_PACE) * calm.clamp(0.0, 1.0);
-        // A share of all memory that the pod could still give, so that the last part takes no
-        // longer than the first.
-        let whole = reclaimable.saturating_add(memory.swap_bytes.max(self.imagined));
-        let step = (whole as f64 * share) as u64;
+        // A share of the memory that is left, so that the steps are small when only hot memory is
+        // left: the kernel's order is not exact, and the pod reacts after a step at the earliest.
+        let step = (reclaimable as f64 * share).max(SMALL_STEP * calm.clamp(0.0, 1.0)) as u64;
         Ok(step.min(above).min(room))
     }
 
