@@ -88,20 +88,30 @@ like() {
     fi
 }
 
+# rest SINCE_MS: a pause before the next try of what began then: as long as the try took, so that tries
+# leave half of the CPU to what they wait for.
+rest() {
+    local ms=$((${EPOCHREALTIME/[.,]/} / 1000 - $1))
+    ((ms >= 50)) || ms=50
+    ((ms <= 2000)) || ms=2000
+    pause "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
+}
+
 # eventually SECONDS SENTENCE COMMAND...: the command succeeds within this time; reports when it
 # did.
 eventually() {
-    local limit=$1 sentence=$2 start took
+    local limit=$1 sentence=$2 start took try
     shift 2
     start=$(now_ms)
     while true; do
+        try=$((${EPOCHREALTIME/[.,]/} / 1000))
         if "$@" >/dev/null 2>&1; then
             took=$(($(now_ms) - start))
             report ok "$sentence ($took ms)"
             return
         fi
         if (($(now_ms) - start > limit * 1000)); then break; fi
-        pause 0.05
+        rest $try
     done
     report "not ok" "$sentence (not in $limit s)"
     printf '# %s\n' "\$ $*"
@@ -110,16 +120,18 @@ eventually() {
 
 # throughout SECONDS SENTENCE COMMAND...: the command succeeds every time.
 throughout() {
-    local sentence=$2 end
+    local sentence=$2 end try
     end=$(($(now_ms) + $1 * 1000))
     shift 2
     while (($(now_ms) < end)); do
+        try=$((${EPOCHREALTIME/[.,]/} / 1000))
         if ! "$@" >/dev/null 2>&1; then
             report "not ok" "$sentence"
             "$@" 2>&1 | sed 's/^/# /' || true
             return
         fi
-        pause 0.2
+        pause 0.15
+        rest $try
     done
     report ok "$sentence"
 }
