@@ -32,7 +32,7 @@ for place in freeze.ask freeze.frozen reclaim.step; do
     wasp-agent suspend default/one >/run/said 2>&1 || true
     eventually 60 "killed at $place, its successor knows what is" consistent
     runs() { ! frozen; }
-    eventually 20 "a pod that was not asleep yet runs" runs
+    eventually 20 "a pod that was not suspended yet runs" runs
     check "and lives" lives one
 done
 with 'freeze.frozen=1*return(EIO)'
