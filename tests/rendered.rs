@@ -165,10 +165,16 @@ fn the_manual_of_the_configuration_has_every_key() {
     }
     page.control("SH", ["DESCRIPTION"]);
     page.text([
-        roman("The files are TOML. The agent reads the main file, then all drop-ins in the order of "),
+        roman(
+            "The files are TOML. The agent reads the main file, then all drop-ins in the order of ",
+        ),
         roman("their names, then /etc/sysconfig/wasp-agent, then its environment. A later value "),
-        roman("overrides an earlier one. The main file is the first that exists in /etc/wasp-agent, "),
-        roman("/run/wasp-agent and /usr/lib/wasp-agent. A drop-in in /etc replaces one of the same "),
+        roman(
+            "overrides an earlier one. The main file is the first that exists in /etc/wasp-agent, ",
+        ),
+        roman(
+            "/run/wasp-agent and /usr/lib/wasp-agent. A drop-in in /etc replaces one of the same ",
+        ),
         roman("name in /run, and one in /run replaces one in /usr/lib. "),
         bold("wasp-agent check-config"),
         roman(" shows each setting in effect with its source."),
