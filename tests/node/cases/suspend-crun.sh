@@ -62,7 +62,7 @@ suspend_pod() {
 
 work burstable 20 --request 120Mi --limit 300Mi
 eventually 10 "it has its grant" has_limit burstable "$(grant 120)"
-like "$(wasp-agent suspend default/burstable --dry-run)" "would suspend default/burstable \(Burstable\)" "a dry run tells"
+like "$(wasp-agent suspend default/burstable --dry-run)" "would suspend default/burstable \(Burstable\)" "a dry run reports the plan"
 check "and does nothing" runs burstable
 suspend_pod burstable
 check "it is frozen" frozen burstable
@@ -137,7 +137,7 @@ killed() { "$runtime" kill "$id" KILL; }
 check "the kubelet kills it while it is frozen" killed
 eventually 20 "it is dead" dead probed
 eventually 30 "and forgotten" forgotten probed
-like "$(wasp-agent suspend default/nobody 2>&1 || true)" "no pod default/nobody" "an unknown pod is refused"
+like "$(wasp-agent suspend default/missing 2>&1 || true)" "no pod default/missing" "an unknown pod is refused"
 
 # The runtime does not affect the following part.
 [[ $runtime == crun ]] || exit 0
