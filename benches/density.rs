@@ -1,7 +1,8 @@
 //! Sums up what `tests/node/run --density` has measured: `make bench-density`.
 //!
-//! usage: `bench-density FOLDER JSON SVG`: reads FOLDER/*.json, one for each arm and seed, and writes the
-//! summary and its picture. Ratios are those of one repeat: the same seed, with and without swap.
+//! usage: `bench-density DIRECTORY JSON SVG`: reads DIRECTORY/*.json, one for each arm and seed, and
+//! writes the summary and its picture. Ratios are those of one repeat: the same seed, with and without
+//! swap.
 
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 
@@ -17,7 +18,7 @@ use plotters::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The arms, in the order in which they are shown; the first is what the others are compared with.
+/// The arms, in the order of the table; the others are compared with the first.
 const ARMS: [(&str, &str); 5] = [
     ("no-swap", "no swap"),
     ("limited-swap", "LimitedSwap"),
@@ -28,7 +29,7 @@ const ARMS: [(&str, &str); 5] = [
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const GREY: RGBColor = RGBColor(120, 120, 120);
 
-/// Of `test-kubelet density`.
+/// The result of one run of `test-kubelet density`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Run {
     arm: String,
@@ -76,7 +77,7 @@ struct Arm {
     arm: &'static str,
     repeats: usize,
     pods: Spread,
-    /// Of the pods without swap in the same repeat; `None` where no repeat has both.
+    /// The pods, divided by those without swap in the same repeat; `None` if no repeat has both.
     times_no_swap: Option<Spread>,
     ended: BTreeMap<String, usize>,
 }
@@ -172,7 +173,7 @@ fn svg(arms: &[Arm], runs: &[Run]) -> anyhow::Result<String> {
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, json, picture] = arguments.as_slice() else {
-        bail!("usage: bench-density FOLDER JSON SVG");
+        bail!("usage: bench-density DIRECTORY JSON SVG");
     };
     let runs = read(Path::new(folder))?;
     ensure!(!runs.is_empty(), "{folder} has no results: run tests/node/run --density");

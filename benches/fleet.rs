@@ -141,7 +141,7 @@ impl Fleet {
         self.agents as u64
     }
 
-    /// All at the same instant: no real cluster is that synchronized.
+    /// Starts all agents at the same instant; those of a real cluster start at different times.
     fn start(&mut self) {
         let since = SystemTime::now();
         self.process.go();
@@ -229,7 +229,7 @@ impl Fleet {
         assert!(bytes / own >= self.n() * 9 / 10, "{bytes} and {own}");
     }
 
-    /// Ends all watches by `trouble`, and records the agents' requests from its end on.
+    /// Runs `trouble`, which ends all watches, and records the agents' requests after it.
     fn returns(&mut self, name: &str, list_anew: bool, trouble: impl FnOnce(&Handle)) {
         let since = SystemTime::now();
         let failures = self.process.failures();

@@ -96,8 +96,8 @@ fn limits_are_set_repaired_and_follow_the_pods() {
     assert_eq!(host.limit(&late_cgroup), half(400), "a clean stop leaves the limits");
 }
 
-/// Also for a pod that is older than the agent, for each change, and when the administrator lets
-/// annotations count, but only once.
+/// The agent reports each invalid annotation once: of a pod that is older than the agent, after each
+/// change, and when the administrator permits annotations.
 #[test]
 fn an_invalid_annotation_for_swap_is_an_event_on_its_pod() {
     let (host, (_data, server)) = (host(), api_server());

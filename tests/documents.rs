@@ -203,6 +203,72 @@ fn every_toml_in_the_documents_loads() {
     assert!(seen > 0, "no TOML was found to check");
 }
 
+#[test]
+fn every_yaml_in_the_documents_is_valid() {
+    let mut seen = 0;
+    for name in documents() {
+        for yaml in blocks(&document(&name), "yaml") {
+            let parsed: Result<serde_json::Value, _> = serde_saphyr::from_str(yaml);
+            assert!(parsed.is_ok(), "{name}: {parsed:?}\n{yaml}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 2, "only {seen} blocks were found");
+}
+
+/// The keys that an example uses, as the specification of Butane's variant `openshift` 4.16.0 has
+/// them.
+///
+/// Source: <https://coreos.github.io/butane/config-openshift-v4_16/>
+const BUTANE: &[&str] = &[
+    "metadata.labels.machineconfiguration.openshift.io/role",
+    "metadata.name",
+    "storage.disks.device",
+    "storage.disks.partitions.label",
+    "storage.disks.partitions.number",
+    "storage.disks.wipe_table",
+    "systemd.units.contents",
+    "systemd.units.dropins.contents",
+    "systemd.units.dropins.name",
+    "systemd.units.name",
+    "variant",
+    "version",
+];
+
+/// Adds the path of each value below `value`.
+fn keys(value: &serde_json::Value, path: &str, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, value) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                keys(value, &format!("{path}{dot}{key}"), found);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, path, found)),
+        _ => _ = found.insert(path.to_owned()),
+    }
+}
+
+#[test]
+fn the_butane_example_has_keys_of_the_specification_and_names_that_agree() {
+    let text = document("docs/swap.md");
+    let example = blocks(&text, "yaml")[0];
+    let butane: serde_json::Value = serde_saphyr::from_str(example).unwrap();
+    let mut found = std::collections::BTreeSet::new();
+    keys(&butane, "", &mut found);
+    assert_eq!(found.iter().collect::<Vec<_>>(), BUTANE);
+    let units = butane["systemd"]["units"].as_array().unwrap();
+    let label = butane["storage"]["disks"][0]["partitions"][0]["label"].as_str().unwrap();
+    let encrypt = units[0]["contents"].as_str().unwrap();
+    assert!(encrypt.contains(&format!("Environment=DISK=/dev/disk/by-partlabel/{label}\n")));
+    let drop_in = units[1]["dropins"][0]["contents"].as_str().unwrap();
+    assert!(drop_in.contains(&format!("Wants={}\n", units[0]["name"].as_str().unwrap())));
+    // The name that cryptsetup gives the device is that of the agent's option.
+    let mapped = encrypt.lines().find_map(|line| line.split_once("cryptsetup open ")).unwrap().1;
+    let mapped = mapped.split(' ').next_back().unwrap();
+    assert!(text.contains(&format!("--swap-path /dev/mapper/{mapped} ")), "{mapped}");
+}
+
 /// A reader copies a setting from a sentence into a file. A table and a key on one line are no
 /// TOML: a sentence has `table.key = value`.
 #[test]

@@ -28,7 +28,7 @@ fn half(mebibytes: u64) -> String {
     (mebibytes * MIB / 2).to_string()
 }
 
-/// Collects every file below `folder`, and the targets of links.
+/// Collects every file below this directory, and the targets of links.
 fn files(folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let (path, kind) = (entry.path(), entry.file_type().unwrap());

@@ -50,11 +50,18 @@ fn the_manual_of_the_agent_is_its_command_line() {
     let mut command = cli::command();
     command.build();
     let mut page = title("wasp-agent", "8").render().into_bytes();
-    let man = Man::new(command.clone());
-    for part in [Man::render_name_section, Man::render_synopsis_section] {
-        part(&man, &mut page).unwrap();
-    }
+    Man::new(command.clone()).render_name_section(&mut page).unwrap();
     let mut commands = Roff::new();
+    commands.control("SH", ["SYNOPSIS"]);
+    commands.text(synopsis(&command));
+    commands.control("br", []);
+    commands.text([
+        bold("wasp-agent"),
+        roman(" "),
+        bold("--help"),
+        roman(" | "),
+        bold("--version"),
+    ]);
     commands.control("SH", ["COMMANDS"]);
     for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
         commands.control("TP", []);
@@ -64,14 +71,7 @@ fn the_manual_of_the_agent_is_its_command_line() {
         let mut usage = vec![bold(command.get_name())];
         let mut options = Vec::new();
         for argument in arguments {
-            let mut shown = vec![match argument.get_long() {
-                Some(long) => bold(format!("--{long}")),
-                None => roman(""),
-            }];
-            if argument.get_action().takes_values() {
-                let value = argument.get_value_names().map_or("", |names| names[0].as_str());
-                shown.extend([roman(" "), italic(value)]);
-            }
+            let shown = usage_of(argument);
             usage.push(roman(if argument.is_required_set() { " " } else { " [" }));
             usage.extend(shown.clone());
             usage.push(roman(if argument.is_required_set() { "" } else { "]" }));
@@ -106,6 +106,40 @@ fn the_manual_of_the_agent_is_its_command_line() {
     is(name, &page);
 }
 
+/// Returns the line with the options of every command; clap_mangen leaves out their values.
+fn synopsis(command: &clap::Command) -> Vec<Inline> {
+    let mut line = vec![bold("wasp-agent")];
+    for argument in command.get_arguments().filter(|argument| argument.is_global_set()) {
+        line.push(roman(" ["));
+        line.extend(usage_of(argument));
+        line.push(roman("]"));
+    }
+    line.extend([roman(" "), italic("COMMAND"), roman(" ["), italic("OPTION"), roman("]...")]);
+    line
+}
+
+/// Returns the name of an option and of its value, or only that of a value.
+fn usage_of(argument: &clap::Arg) -> Vec<Inline> {
+    let long = argument.get_long().map(|long| bold(format!("--{long}")));
+    let value = argument
+        .get_action()
+        .takes_values()
+        .then(|| italic(argument.get_value_names().map_or("", |names| names[0].as_str())));
+    match (long, value) {
+        (Some(long), Some(value)) => vec![long, roman(" "), value],
+        (long, value) => long.into_iter().chain(value).collect(),
+    }
+}
+
+#[test]
+fn the_synopsis_has_the_values_of_its_options() {
+    let page = read("packaging/man/wasp-agent.8");
+    let (_, synopsis) = page.split_once(".SH SYNOPSIS\n").unwrap();
+    let line = synopsis.lines().next().unwrap().replace("\\-", "-");
+    let plain = ["\\fB", "\\fI", "\\fR"].iter().fold(line, |line, font| line.replace(font, ""));
+    assert_eq!(plain, "wasp-agent [--root DIR] COMMAND [OPTION]...");
+}
+
 fn about(command: &clap::Command) -> String {
     command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string).unwrap()
 }
@@ -131,11 +165,19 @@ fn the_manual_of_the_configuration_has_every_key() {
     }
     page.control("SH", ["DESCRIPTION"]);
     page.text([
-        roman("TOML, layered as systemd layers its own: the main file, then all drop-ins in order of "),
-        roman("their names; the same name in /etc replaces that in /run, and that in /usr/lib. Then "),
-        roman("/etc/sysconfig/wasp-agent and the environment. "),
+        roman(
+            "The files are TOML. The agent reads the main file, then all drop-ins in the order of ",
+        ),
+        roman("their names, then /etc/sysconfig/wasp-agent, then its environment. A later value "),
+        roman(
+            "overrides an earlier one. The main file is the first that exists in /etc/wasp-agent, ",
+        ),
+        roman(
+            "/run/wasp-agent and /usr/lib/wasp-agent. A drop-in in /etc replaces one of the same ",
+        ),
+        roman("name in /run, and one in /run replaces one in /usr/lib. "),
         bold("wasp-agent check-config"),
-        roman(" shows the settings in effect and the source of each."),
+        roman(" shows each setting in effect with its source."),
     ]);
     page.control("SH", ["KEYS"]);
     for key in KEYS {

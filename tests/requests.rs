@@ -22,7 +22,7 @@ use test_apiserver::{Handle, Recorded};
 
 const RAM: u64 = 4096 * MIB;
 
-/// Sets all of RAM and swap to in use.
+/// Makes all of RAM and swap appear as in use.
 fn press(host: &FakeHost) {
     let text = fs::read_to_string(host.path("/proc/meminfo")).unwrap();
     let free = |line: &str| line.starts_with("MemFree") || line.starts_with("SwapFree");

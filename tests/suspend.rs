@@ -97,7 +97,7 @@ fn what_happens_in_a_frozen_pod_wakes_it_within_seconds() {
     let agent = Agent::start(&node.host);
     let woken = |what: &dyn Fn(), why: &str| {
         node.suspend("a", &cgroup);
-        // It is looked at.
+        // The agent has examined it.
         std::thread::sleep(Duration::from_millis(1500));
         assert_eq!(node.freezer(&cgroup), "1", "before {why}");
         what();

@@ -111,7 +111,7 @@ struct Bench {
     rows: Vec<Row>,
 }
 
-/// Measures all functions; criterion keeps its own results in `folder`.
+/// Measures all functions; criterion keeps its own results in this directory.
 pub(crate) fn measure(folder: &Path) -> Vec<Row> {
     let criterion = Criterion::default()
         .with_measurement(CpuTime)

@@ -96,8 +96,8 @@ impl Announcer {
         (Self { wanted, notes, task }, receive)
     }
 
-    /// Sets the wanted state. If only figures have changed, no task wakes; the next heartbeat
-    /// includes them.
+    /// Sets the wanted state. If only figures have changed, the task sends nothing; the next
+    /// heartbeat includes them.
     pub fn want(&self, wanted: AnnounceWanted) {
         self.wanted.send_if_modified(|current| {
             let news = current.as_ref().is_none_or(|current| wanted.is_news_after(current));

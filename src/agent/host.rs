@@ -68,8 +68,8 @@ pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 pub(super) struct Alignment(Vec<Tunable>);
 
 impl Alignment {
-    /// Has the watermarks aligned if the kubelet's threshold or the swap has changed; returns a
-    /// problem if the kubelet evicts before the kernel swaps.
+    /// Makes wasp-swap.service align the watermarks if the kubelet's threshold or the swap has
+    /// changed; returns a problem if the kubelet evicts before the kernel swaps.
     fn check(
         &mut self,
         effects: &impl Effects,

@@ -37,7 +37,8 @@ impl LateSwap {
         Ok(())
     }
 
-    /// Has swap switched on whose device has appeared; returns a problem while it has not.
+    /// Makes wasp-swap.service switch on swap whose device has appeared; returns a problem while the
+    /// device is missing.
     pub(super) fn check(
         &mut self,
         effects: &impl Actuator,
@@ -56,7 +57,7 @@ impl LateSwap {
             .filter_map(|active| device_number(roots, &unescaped(&active.path)))
             .collect();
         let note = StateFile::<Awaited>::new(roots);
-        // An unreadable note names no device.
+        // A record that cannot be read names no device.
         let noted = note.load().ok().flatten().is_some_and(|awaited| awaited.path == swap.path);
         let late = late(swap, device, &active, self.awaited || noted);
         self.awaited = late == Late::Awaited;

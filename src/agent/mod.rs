@@ -1,4 +1,4 @@
-//! The loop: observe → decide → act → report. One thread, woken by events and by few timers.
+//! The loop: observe → decide → act → report. One thread, which waits for events and a few timers.
 
 pub mod announce;
 mod api;

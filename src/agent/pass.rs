@@ -26,7 +26,7 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(1);
 
 impl<E: Effects> Agent<E> {
-    /// Observes the dirty holders, decides, and acts.
+    /// Observes the holders that may have changed (the dirty ones), decides, and acts.
     pub(super) fn pass(&mut self, thorough: bool) {
         if self.limits.dirty.is_empty() {
             return;

@@ -19,23 +19,23 @@ echo
 echo "== wasp-agent plan"
 wasp-agent plan
 echo
-echo "== memory.swap.max as it is: scope / crun's own cgroup"
+echo "== memory.swap.max in the kernel: scope / crun's own cgroup"
 test-kubelet ps
 echo
 for value in 0 max; do
-    echo "a $value written to the web container's limit stood for $(drift web child $value) ms"
+    echo "the web container's limit was changed to $value and repaired after $(drift web child $value) ms"
 done
 echo
 echo "== wasp-agent suspend: a pod of each QoS class"
-pod asleep --request 100Mi --limit 300Mi --hog 40
-pod asleep-exact --request 64Mi --limit 64Mi --cpu 100m --cpu-limit 100m --hog 40
-pod asleep-batch --hog 40
-eventually 20 "the first has its grant" has_limit asleep "$(grant 100)"
-for name in asleep asleep-exact asleep-batch; do
+pod suspended --request 100Mi --limit 300Mi --hog 40
+pod suspended-exact --request 64Mi --limit 64Mi --cpu 100m --cpu-limit 100m --hog 40
+pod suspended-batch --hog 40
+eventually 20 "the first has its grant" has_limit suspended "$(grant 100)"
+for name in suspended suspended-exact suspended-batch; do
     wasp-agent suspend "default/$name" || true
 done
 wasp-agent suspended
-for name in asleep asleep-exact asleep-batch; do
+for name in suspended suspended-exact suspended-batch; do
     begun=$(now_ms)
     wasp-agent resume "default/$name" || true
     echo "after $(($(now_ms) - begun)) ms: $(memory_used "$name") bytes in RAM, $(swap_used "$name") in swap"

@@ -272,7 +272,7 @@ messages! {
         {} []
         "The agent sets the node's condition SwapPressure to True, until some time after the last \
          signal."
-        "docs/runbooks/WaspSwapPressure.md."
+        "Move VMs to other nodes if no pod leaves. See docs/runbooks/WaspSwapPressure.md."
 
     PressureOver Info "ce29d43cdd70413faa9edb0c7fdf72ad"
         "The node is no longer under swap pressure"
@@ -324,7 +324,7 @@ messages! {
          broken) and unreachable: the pod is not the cause, and the agent asks again within \
          seconds. OUTCOME unknown: the agent sent the request and got no answer; it evicts no \
          other pod until it knows the state of this one."
-        "docs/runbooks/WaspEvictionFailing.md."
+        "See docs/runbooks/WaspEvictionFailing.md."
 
     PodLeft Info "831d144f121d420cbebdf6ee5b3fdd88"
         "An evicted pod has left"

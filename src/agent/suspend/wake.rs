@@ -73,7 +73,7 @@ impl Suspend {
     }
 
     /// Thaws everything while an earlier agent's frozen pods are unknown. Keeps the unreadable file
-    /// until that has succeeded, because it is the next agent's only hint.
+    /// until that has succeeded, because nothing else tells the next agent about them.
     fn thaw_lost(&mut self, roots: &Roots, health: &mut Health, now: SinceStart) {
         if self.lost.is_none() || self.again.is_some_and(|at| now < at) {
             return;

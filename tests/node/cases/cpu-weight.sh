@@ -32,7 +32,7 @@ systemctl reload wasp-agent
 eventually 20 "configured no longer: what was there again" is_weight "$not_set"
 configure ''
 systemctl reload wasp-agent
-eventually 20 "and anew" is_weight 800
+eventually 20 "and again" is_weight 800
 systemctl stop wasp-agent # it would set the weight again
 check "unprotect" wasp-agent unprotect
 is "$(weight)" "$not_set" "puts back what was there"

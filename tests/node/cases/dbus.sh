@@ -1,4 +1,4 @@
-# D-Bus restarts, pods vanish, slices disappear and return
+# The agent keeps every limit right while D-Bus restarts, pods vanish, and slices disappear and return
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G

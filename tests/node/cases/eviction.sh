@@ -40,7 +40,7 @@ eventually 20 "STATUS begins with it" says_first
 eventually 30 "the node's condition says so" condition_is "True SwapTrafficHigh"
 check "observing, the node stays open to new pods" schedulable
 like "$(events default Pod)" 'WouldEvict' "an event of the pod says whom it would evict"
-check "and evicts nobody" bash -c '! test-apiserver --data /var/lib/test-apiserver get pod greedy -n default | jq -e .metadata.deletionTimestamp'
+check "and evicts no pod" bash -c '! test-apiserver --data /var/lib/test-apiserver get pod greedy -n default | jq -e .metadata.deletionTimestamp'
 
 sed -i 's/"observe"/"enforce"/' "$config"
 start=$(now_ms)
@@ -53,13 +53,13 @@ like "$(events default Node)" 'SwapEviction SwapPressure WouldEvict' "and events
 check "with a reason" says 'asking the API server to evict default/greedy: swap traffic: .*thresholds 40 and 40\); it comes first of all pods: .* above'
 eventually 20 "and waits for it" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "waiting for the end of pod"'
 systemctl restart wasp-agent
-throughout 15 "an agent that is started anew evicts nobody else" bash -c '! journalctl -q -u wasp-agent -o cat | grep -E "asking the API server to evict default/(calm|other)"'
+throughout 15 "an agent that is started again evicts no other pod" bash -c '! journalctl -q -u wasp-agent -o cat | grep -E "asking the API server to evict default/(calm|other)"'
 test-kubelet stop greedy >/dev/null 2>&1 || true
 eventually 15 "it sees the pod leave" says 'has left'
 eventually 30 "and all is well" bash -c '[[ $(systemctl show -P StatusText wasp-agent) != *"swap pressure:"* ]]'
 eventually 20 "the condition is cleared" condition_is "False NoSwapPressure"
 eventually 10 "and new pods are welcome" schedulable
-check "nobody else is told to leave" bash -c 'for pod in calm other; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'
+check "no other pod has to leave" bash -c 'for pod in calm other; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'
 check "they live" lives calm
 systemctl stop wasp-agent
 is "$(condition)" "" "an agent that stops takes its condition back"

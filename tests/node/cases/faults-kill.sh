@@ -84,5 +84,5 @@ for place in bus.set bus.was-set; do
         ((wait < 100)) || report "not ok" "killed at $place, turn $turn, and fixed: $(swap_max one), system.slice $(systemctl show -P MemorySwapMax system.slice)"
         (($(systemctl show -P NRestarts wasp-agent) > 0)) || break
     done
-    check "killed at $place $turn times, the agent that systemd starts anew sets every limit and protects the slice" more_than $turn 0
+    check "killed at $place $turn times, the agent that systemd starts again sets every limit and protects the slice" more_than $turn 0
 done

@@ -1,4 +1,4 @@
-# A full disk, no journal, a clock that jumps, a bus that hangs or is gone, an agent short of memory
+# The agent survives a full disk, a missing journal, a clock that jumps, a bus that hangs or is gone, and a shortage of memory
 # suites: bookworm
 # timeout: 300
 . /payload/lib.sh

@@ -32,7 +32,7 @@ for place in freeze.ask freeze.frozen reclaim.step; do
     wasp-agent suspend default/one >/run/said 2>&1 || true
     eventually 60 "killed at $place, its successor knows what is" consistent
     runs() { ! frozen; }
-    eventually 20 "a pod that was not asleep yet runs" runs
+    eventually 20 "a pod that was not suspended yet runs" runs
     check "and lives" lives one
 done
 with 'freeze.frozen=1*return(EIO)'
@@ -41,19 +41,19 @@ like "$(wasp-agent suspend default/one 2>&1 || true)" "cannot freeze" "says so"
 eventually 20 "and lets the pod run" runs
 with 'thaw.write=1*return(kill)'
 eventually 60 "the agent is ready to die at thaw.write" ready
-check "the pod sleeps" wasp-agent suspend default/one
+check "the pod is suspended" wasp-agent suspend default/one
 wasp-agent resume default/one >/run/said 2>&1 || true
 eventually 60 "killed at thaw.write, its successor knows what is" consistent
 wasp-agent resume default/one >/run/said 2>&1 || true
 eventually 20 "and resumes it" runs
 with 'thaw.write=1*return(EIO)'
 eventually 60 "an agent whose first thaw fails" ready
-check "the pod sleeps" wasp-agent suspend default/one
+check "the pod is suspended" wasp-agent suspend default/one
 like "$(wasp-agent resume default/one 2>&1 || true)" "cannot thaw" "says so"
 eventually 20 "and tries again by itself" runs
 eventually 20 "the pod is not suspended any more" consistent
 # A state file that cannot be read.
-check "the pod sleeps" wasp-agent suspend default/one
+check "the pod is suspended" wasp-agent suspend default/one
 kill -STOP "$(agent_pid)"
 echo nonsense >/run/wasp-agent/suspended.json
 kill -KILL "$(agent_pid)"

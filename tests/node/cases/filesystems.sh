@@ -1,4 +1,4 @@
-# Swapfiles on ext4, ext2, xfs and btrfs, and whole partitions
+# Swapfiles work on ext4, ext2, xfs and btrfs, and whole partitions work as swap
 # suites: bookworm
 # disks: 600M 600M 600M 600M
 # timeout: 300
@@ -26,7 +26,7 @@ like "$(lsattr /mnt/btrfs/swapfile)" '^-*C' "btrfs: copy-on-write is off"
 file=/mnt/btrfs/swapfile
 swapoff "$file"
 btrfs -q subvolume snapshot /mnt/btrfs /mnt/btrfs/snapshot
-check "btrfs: one that shares its blocks with a snapshot is made anew" wasp-agent provision
+check "btrfs: one that shares its blocks with a snapshot is created again" wasp-agent provision
 check "btrfs: and is on" active "$file"
 swapoff "$file"
 rm "$file"
@@ -38,7 +38,7 @@ configure '[swap]' 'size = "100Mi"' 'path = "/mnt/xfs/swapfile"' 'reserve = "10M
 wasp-agent provision
 swapoff /mnt/xfs/swapfile
 cp --reflink=always /mnt/xfs/swapfile /mnt/xfs/copy
-check "xfs: one that shares its blocks with a copy is made anew" wasp-agent provision
+check "xfs: one that shares its blocks with a copy is created again" wasp-agent provision
 check "xfs: and is on" active /mnt/xfs/swapfile
 try ext2 "$(disk 4)" mkfs.ext2 -q
 check "ext2: zeros were written, there are no holes" more_than "$(stat -c %b /mnt/ext2/swapfile)" $((100 * 2048 - 1))

@@ -23,7 +23,7 @@ check "the hook is installed beside those of others" test -s $ours
 check "its definition says so to everybody" test "$(stat -c %a $ours)" = 644
 definition=$(<$ours)
 rm $ours
-eventually 5 "it is installed again when somebody deletes it" test -s $ours
+eventually 5 "it is installed again after it was deleted" test -s $ours
 echo '{}' >$ours
 restored() { [[ $(<$ours) == "$definition" ]]; }
 eventually 5 "or changes it" restored

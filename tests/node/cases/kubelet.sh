@@ -39,7 +39,7 @@ like "$(finds kubelet-fail-swap-on)" '^ok: false \(/srv/kubelet.d/sub/50-swap.co
 systemctl start kubelet
 rm -r $unit.d
 systemctl daemon-reload
-like "$(finds kubelet-config)" "flags of the running kubelet \\(process $(systemctl show -P MainPID kubelet)\\)" "the kubelet that runs tells its own flags"
+like "$(finds kubelet-config)" "flags of the running kubelet \\(process $(systemctl show -P MainPID kubelet)\\)" "the flags are those of the running kubelet"
 like "$(finds kubelet-fail-swap-on)" '^ok: false \(/srv/kubelet.d/sub/50-swap.conf\)' "not what its unit would give it now"
 
 configure '[swap]' 'size = "100Mi"'

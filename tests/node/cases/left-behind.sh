@@ -43,7 +43,7 @@ systemctl daemon-reload
 eventually 5 "a daemon-reload changes nothing" slice_has_limit keeper "$want"
 of keeper
 echo max >"$slice/memory.swap.max"
-eventually 5 "a changed limit of a slice is put back" slice_has_limit keeper "$want"
+eventually 5 "a changed limit of a slice is restored" slice_has_limit keeper "$want"
 
 for round in 1 2 3 4; do
     full() { (($(find /run/memory-dir -size +59M | wc -l) >= round)); }

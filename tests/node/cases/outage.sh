@@ -16,7 +16,7 @@ note "STATUS: $(agent_status)"
 systemctl set-property --runtime wasp-agent IPAddressDeny=any
 pod new --request 60Mi --limit 300Mi
 pod new-old --request 60Mi --kubelet old
-eventually 5 "a pod that nobody could tell of gets no swap" has_limit new-old 0
+eventually 5 "a pod that the agent does not know gets no swap" has_limit new-old 0
 eventually 5 "nor does a new kubelet's" has_limit new 0
 systemctl set-property --runtime wasp-agent IPAddressDeny=
 eventually 60 "when packets pass again, it gets its grant" has_limit new "$(grant 60)"

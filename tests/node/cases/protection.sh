@@ -1,4 +1,4 @@
-# system.slice cannot swap, and stays so
+# system.slice cannot swap, and the agent repairs this when another program changes it
 . /payload/lib.sh
 swap_on 512M
 start_apiserver
@@ -16,7 +16,7 @@ throughout 2 "daemon-reload: still none" no_swap
 systemctl daemon-reexec
 throughout 2 "daemon-reexec: still none" no_swap
 echo max >$slice/memory.swap.max
-eventually 5 "changed by hand: repaired" no_swap
+eventually 5 "changed manually: repaired" no_swap
 systemctl set-property --runtime system.slice MemorySwapMax=1G
 eventually 5 "changed through systemd: repaired" no_swap
 eventually 5 "for systemd too" bash -c '[[ $(systemctl show -P MemorySwapMax system.slice) == 0 ]]'

@@ -32,7 +32,7 @@ provision 0 'make a swapfile of .* at /var/lib/wasp-agent/swapfile'
 only_ours "it is on"
 expected=$(awk -v ram="$(meminfo_bytes MemTotal)" 'BEGIN { printf "%d", (ram * 30 / 100 + 4095) / 4096 }')
 is $((($(meminfo_bytes SwapTotal) / 4096) + 1)) "$expected" "its size is RAM × (130 % − 1), in pages"
-is "$(stat -c '%a %U' "$file")" "600 root" "nobody else may read it"
+is "$(stat -c '%a %U' "$file")" "600 root" "only root may read it"
 like "$(swaplabel "$file")" 'LABEL: wasp-agent' "util-linux reads its label"
 like "$(blkid -p "$file")" 'TYPE="swap"' "and blkid its type"
 first=$(uuid)

@@ -65,10 +65,10 @@ is "$(swapped exempt)" 0 "the exempt pod keeps all of its memory"
 json=$(wasp-agent status --json)
 note "$(jq -c '.published.reclaim' <<<"$json")"
 note "pressure of system.slice $(grep some $cgroups/system.slice/memory.pressure); signals $(jq -c '[.published.signals[] | {name, ratio}]' <<<"$json")"
-is "$(jq -r '.published.reclaim.mode' <<<"$json")" on "status tells the mode"
+is "$(jq -r '.published.reclaim.mode' <<<"$json")" on "status shows the mode"
 check "reclaim raises no eviction signal" jq -e '[.published.signals[] | select(.active)] == []' <<<"$json"
 like "$(wasp-agent status)" 'Reclaim +on, [0-9]+ pods' "and has a line of it"
-like "$(agent_journal)" 'reclaiming cold memory of default/idle' "the journal tells that it began"
+like "$(agent_journal)" 'reclaiming cold memory of default/idle' "the journal reports that it began"
 check "and has no line for each step" bash -c "(($(agent_journal | grep -c 'reclaiming cold memory of default/idle') <= 3))"
 note "the agent: $(awk '{ print "utime " $14 " stime " $15 " ticks" }' "/proc/$(agent_pid)/stat") in $((took / 1000)) s; errors: $(agent_journal | grep -c 'refuses to reclaim' || true)"
 

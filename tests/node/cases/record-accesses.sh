@@ -1,4 +1,4 @@
-# The recorder of tests/traces: a workload's memory accesses that the kernel sees, second by second
+# The recorder of tests/traces records the memory accesses of a workload that the kernel sees, second by second
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh

@@ -66,7 +66,7 @@ UNIT
     3)
         right /usr/bin
         # Now an image without the package, which a mirror provides at boot.
-        check "the package goes, and the swap that nobody uses with it" transaction -e wasp-agent
+        check "the package goes, and its unused swap with it" transaction -e wasp-agent
         check "it does" test ! -e $file
         systemctl -q stop kubelet
         cat >/etc/systemd/system/mirror.socket <<'UNIT'

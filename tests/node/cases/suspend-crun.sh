@@ -36,9 +36,9 @@ b=/bin/busybox; cd /run; \$b cp seed page; \$b cp seed /tmp/shm
     # The kernel drops no dirty page cache.
     sync
 }
-# woken NAME: prints the times from the request to the first answer and to the last checksum; checks
-# that the content is unchanged.
-woken() {
+# resume_pod NAME: resumes it, and prints the times from the request to the first answer and to the
+# last checksum; checks that the content is unchanged.
+resume_pod() {
     local folder=/var/lib/work/$1 begun
     begun=$(now_ms)
     wasp-agent resume "default/$1" >/run/said
@@ -51,20 +51,20 @@ woken() {
         is "$(<"$folder/$kind.sum")" "$(<"$folder/expected")" "$1: $kind is what it was"
     done
 }
-# `asleep NAME` suspends it, and prints the time and the bytes.
-asleep() {
+# suspend_pod NAME: suspends it, and prints the time and the bytes.
+suspend_pod() {
     local begun before
     begun=$(now_ms)
     before=$(memory_used "$1")
     check "$1 is suspended" wasp-agent suspend "default/$1"
-    note "$1: $(($(now_ms) - begun)) ms to sleep; RAM $((before >> 20)) MiB before, $(($(memory_used "$1") >> 10)) KiB after, swap $(($(swap_used "$1") >> 20)) MiB"
+    note "$1: $(($(now_ms) - begun)) ms to suspend it; RAM $((before >> 20)) MiB before, $(($(memory_used "$1") >> 10)) KiB after, swap $(($(swap_used "$1") >> 20)) MiB"
 }
 
 work burstable 20 --request 120Mi --limit 300Mi
 eventually 10 "it has its grant" has_limit burstable "$(grant 120)"
-like "$(wasp-agent suspend default/burstable --dry-run)" "would suspend default/burstable \(Burstable\)" "a dry run tells"
+like "$(wasp-agent suspend default/burstable --dry-run)" "would suspend default/burstable \(Burstable\)" "a dry run reports the plan"
 check "and does nothing" runs burstable
-asleep burstable
+suspend_pod burstable
 check "it is frozen" frozen burstable
 check "at most 4 MiB stay in RAM" more_than "$(mib 4)" "$(memory_used burstable)"
 check "its swap is within its grant" more_than "$(grant 120)" "$(swap_used burstable)"
@@ -79,7 +79,7 @@ eventually 60 "an agent that was killed has a successor, which knows it" restart
 check "and it is frozen still" frozen burstable
 check "in RAM as little as before" more_than "$(mib 4)" "$(memory_used burstable)"
 like "$(wasp-agent suspend default/burstable 2>&1 || true)" "suspended already" "it cannot be suspended twice"
-woken burstable
+resume_pod burstable
 check "it is not listed any more" forgotten burstable
 eventually 10 "events tell of both" says "default/burstable is resumed: an administrator asked for it"
 
@@ -89,38 +89,38 @@ for class in guaranteed besteffort; do
         besteffort) work $class 20 ;;
     esac
     before=$(memory_used $class)
-    asleep $class
+    suspend_pod $class
     check "a $class pod is frozen" frozen $class
     is "$(swap_used $class)" 0 "and nothing of it is in swap"
     check "nor dropped" more_than "$(memory_used $class)" $((before - $(mib 2)))
-    woken $class
+    resume_pod $class
 done
 
 # Events that resume a pod, and requests that are refused.
-nap() { check "$1 sleeps" wasp-agent suspend "default/$1"; check "frozen" frozen "$1"; }
-pod napper --request 60Mi --limit 200Mi --hog 20
-eventually 10 "it has its grant" has_limit napper "$(grant 60)"
-nap napper
+suspend_idle() { check "$1 is suspended" wasp-agent suspend "default/$1"; check "frozen" frozen "$1"; }
+pod idle --request 60Mi --limit 200Mi --hog 20
+eventually 10 "it has its grant" has_limit idle "$(grant 60)"
+suspend_idle idle
 systemctl stop wasp-agent
-check "an agent that stops leaves nobody frozen" runs napper
+check "an agent that stops leaves no pod frozen" runs idle
 is "$(jq '[.. | objects | select(has("stage"))] | length' /run/wasp-agent/suspended.json)" 0 "nor written down"
 start_agent
 eventually 20 "the agent knows its pods" says 'first list of this node'
-nap napper
-test-kubelet resize napper --request 70Mi >/dev/null
-eventually 20 "a resize wakes it" runs napper
-eventually 10 "it has its new grant" has_limit napper "$(grant 70)"
-nap napper
+suspend_idle idle
+test-kubelet resize idle --request 70Mi >/dev/null
+eventually 20 "a resize resumes it" runs idle
+eventually 10 "it has its new grant" has_limit idle "$(grant 70)"
+suspend_idle idle
 systemctl stop test-apiserver
-eventually 90 "a lost API server wakes it after a while" runs napper
-like "$(wasp-agent suspend default/napper 2>&1 || true)" "API server is not reachable" "and none is suspended meanwhile"
+eventually 90 "a lost API server resumes it after a while" runs idle
+like "$(wasp-agent suspend default/idle 2>&1 || true)" "API server is not reachable" "and none is suspended meanwhile"
 start_apiserver
-listens() { wasp-agent suspend default/napper --dry-run; }
+listens() { wasp-agent suspend default/idle --dry-run; }
 eventually 60 "until it is back" listens
-nap napper
-of napper
-api delete pods napper --grace 30 >/dev/null
-eventually 20 "a deletion wakes it" runs napper
+suspend_idle idle
+of idle
+api delete pods idle --grace 30 >/dev/null
+eventually 20 "a deletion resumes it" runs idle
 
 cat >/run/probed.json <<'JSON'
 {"metadata": {"name": "probed"}, "spec": {"containers": [{"name": "main", "image": "localhost/busybox:latest",
@@ -137,7 +137,7 @@ killed() { "$runtime" kill "$id" KILL; }
 check "the kubelet kills it while it is frozen" killed
 eventually 20 "it is dead" dead probed
 eventually 30 "and forgotten" forgotten probed
-like "$(wasp-agent suspend default/nobody 2>&1 || true)" "no pod default/nobody" "an unknown pod is refused"
+like "$(wasp-agent suspend default/missing 2>&1 || true)" "no pod default/missing" "an unknown pod is refused"
 
 # The runtime does not affect the following part.
 [[ $runtime == crun ]] || exit 0
@@ -190,7 +190,7 @@ check "but no more than what it was lent" more_than $(($(grant 30) + $(mib 30)))
 kill -KILL "$(agent_pid)"
 eventually 60 "an agent that was killed has a successor" restarted borrower
 check "which leaves its limit" more_than "$(swap_limit borrower)" $(($(grant 30) + $(mib 25)))
-woken borrower
+resume_pod borrower
 like "$(</run/said)" "suspend.reserve has lent it is still in swap" "the command reports what is still in swap"
 eventually 60 "its limit is its grant again" has_limit borrower "$(grant 30)"
 

@@ -25,6 +25,6 @@ case $BOOT in
         note "$(($(date +%s) - $(</root/stopped))) s from the reboot to this line"
         check "the suspended pod was told to stop" test -e /var/lib/work/told
         check "the node was not kept from rebooting" more_than 150 $(($(date +%s) - $(</root/stopped)))
-        check "nobody is remembered as suspended" test ! -e /run/wasp-agent/suspended.json
+        check "no pod is recorded as suspended" test ! -e /run/wasp-agent/suspended.json
         ;;
 esac

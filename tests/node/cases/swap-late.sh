@@ -40,7 +40,7 @@ check "wasp-swap gives up its wait" systemctl -q is-active wasp-swap
 check "the disk comes between that and the agent's start" bash -c "echo $virtio >$driver/bind"
 there() { [[ -e $disk ]]; }
 eventually 20 "with its name" there
-check "nobody uses it yet" bash -c "! grep -q '^/dev/$device ' /proc/swaps"
+check "it is not in use yet" bash -c "! grep -q '^/dev/$device ' /proc/swaps"
 start_apiserver
 start_agent
 eventually 30 "the agent has it switched on" active
@@ -52,6 +52,6 @@ start_agent
 check "wasp-swap is well all the same" systemctl -q is-active wasp-swap
 eventually 30 "the status says what is missing" says "virtio-disk1, does not exist"
 check "the disk comes" bash -c "echo $virtio >$driver/bind"
-eventually 30 "and is swap, though nobody asked" active
+eventually 30 "and is swap, without a command" active
 not_missing() { ! says "does not exist"; }
 eventually 60 "the status no longer says so" not_missing

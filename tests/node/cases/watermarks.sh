@@ -52,7 +52,7 @@ race
 sysctl -qw vm.watermark_scale_factor=10
 check "with a runway of 12.5 MiB, available memory falls below the threshold" more_than "$samples_below" 0
 systemctl restart wasp-swap
-is "$(settings)" "$aligned" "what somebody has changed is aligned again"
+is "$(settings)" "$aligned" "a value that another program has changed is aligned again"
 race
 is "$samples_below" 0 "aligned, it never does"
 check "for the kernel swaps" more_than "$swapped_out_mib" 50

@@ -1,4 +1,4 @@
-# Reclaim compresses with zswap what compresses; the rest goes to the disk, or stays in RAM if it may not
+# With zswap, memory that compresses stays in RAM; the rest goes to the disk, or stays in RAM if it may not
 # suites: trixie
 # waits: mostly
 # timeout: 1100

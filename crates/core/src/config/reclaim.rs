@@ -38,7 +38,7 @@ settings! {
         pub write_bytes_per_second: u64 = read.size("reclaim.write-budget").unwrap_or(0),
         /// Bytes that the agent always leaves a pod in RAM.
         pub floor_bytes: u64 = read.size("reclaim.floor").unwrap_or(0),
-        /// The agent leaves a pod alone for this long after its start.
+        /// The agent reclaims nothing from a pod for this long after its start.
         pub start_delay: Duration = read.seconds("reclaim.start-delay-seconds"),
         /// The largest part of the pod's grant that its compressed pages may occupy in RAM: 0 to 100.
         /// `None`: the kernel's value stays.

@@ -36,8 +36,9 @@ fn changed(old: &Settings, new: &Settings) -> String {
     new.lines().filter(is_new).map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
-/// The golden file shows which field each key sets. Some keys have an effect only beside another
-/// value of a second key: those are set back to their default, while all others differ from it.
+/// The golden file shows which field each key sets. Some keys have an effect only together with
+/// another value of a second key. The test gives that second key its default, and all others a different
+/// value.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "reads and writes a golden file")]
 fn every_key_sets_a_field() {

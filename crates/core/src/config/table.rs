@@ -277,7 +277,7 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Namespaces,
         default: Default::List(&[]),
         environment: None,
-        help: "Namespaces whose pods get no swap, with any annotations.",
+        help: "Namespaces whose pods get no swap. Annotations do not change this.",
     },
     Key {
         path: "limits.opt-in-namespaces",

@@ -2,7 +2,7 @@
 //!
 //! A record has a fixed size, and its minute determines its place. So the file is a ring without a
 //! header: the record of 14 days later replaces it. Each record has its time and a checksum.
-//! Readers skip a record that a power cut tore; all others stay intact.
+//! Readers skip a record that a power cut damaged; all others stay intact.
 
 use serde::{Deserialize, Serialize};
 
@@ -173,7 +173,7 @@ impl Minute {
         record
     }
 
-    /// Decodes a record; `None` if it is empty, torn, or of another layout.
+    /// Decodes a record; `None` if it is empty, damaged, or of another layout.
     pub fn decode(record: &[u8]) -> Option<Self> {
         let (sum, rest) = record.get(..RECORD)?.split_first_chunk::<4>()?;
         if u32::from_le_bytes(*sum) != checksum(rest) {

@@ -115,9 +115,9 @@ pub struct KubeletConfig {
     pub fail_swap_on: Sourced<bool>,
     /// Empty means NoSwap.
     pub swap_behavior: Sourced<String>,
-    /// The feature gates that are set.
+    /// The feature gates that files and flags set.
     pub gates: BTreeMap<String, Sourced<bool>>,
-    /// The feature gates that the files set, also where flags override them.
+    /// The feature gates that the files set, including those that flags override.
     pub file_gates: BTreeMap<String, Sourced<bool>>,
     /// The minor version of the kubelet, 36 for v1.36.2; `None` if unknown.
     pub minor: Option<u32>,

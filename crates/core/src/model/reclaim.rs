@@ -43,7 +43,7 @@ pub struct Look {
     pub uid: PodUid,
     /// `None` if it cannot be read, or the kernel does not count stalls.
     pub memory: Option<PodMemory>,
-    /// The reason for leaving the pod alone, independent of its memory.
+    /// The reason for reclaiming nothing from the pod, independent of its memory.
     pub left_alone: Option<HeldBack>,
 }
 

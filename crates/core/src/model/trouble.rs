@@ -91,7 +91,7 @@ troubles! {
     Pods "pods" Warn [], ["journalctl -u wasp-agent -b -p warning"];
     Signals "signals" Fail [], [];
     Evictions "evictions" Fail ["run-space"], ["df /run"];
-    /// The state of suspended pods cannot be saved, or a pod cannot be woken.
+    /// The state of suspended pods cannot be saved, or a pod cannot be thawed.
     Suspend "suspend" Fail ["run-space"], ["wasp-agent suspended"];
     /// The commands' socket does not work.
     Control "control" Warn ["run-space"], ["df /run"];

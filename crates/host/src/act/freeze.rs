@@ -1,7 +1,7 @@
 //! Freezes the processes of suspended pods, and thaws them.
 //!
-//! If systemd manages a container's cgroup, systemd freezes it, so that its own state is right. The
-//! kernel's file `cgroup.freeze` is decisive: the agent writes a thaw there first, because waking
+//! If systemd manages a container's cgroup, systemd freezes it, so that systemd's own state is right.
+//! The kernel's file `cgroup.freeze` is decisive: the agent writes a thaw there first, because a thaw
 //! must work without systemd.
 
 use std::{ffi::OsStr, fs, io, path::PathBuf, sync::Arc, time::Duration};
@@ -25,7 +25,7 @@ const FREEZING: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Time to wait for systemd after a thaw, which has already taken effect.
 const TELLING: Duration = Duration::from_secs(2);
-/// Opens the sleeper's cgroup; `None` if it is gone.
+/// Opens the cgroup of a suspended container; `None` if it is gone.
 pub(super) fn cgroup(roots: &Roots, sleeper: &Sleeper) -> io::Result<Option<Cgroup>> {
     let found = Cgroup::open(&roots.cgroup().join(&sleeper.path)).map_err(io::Error::other)?;
     let Some(cgroup) = found else { return Ok(None) };

@@ -9,9 +9,9 @@ use nix::{
 /// Locks every page of all mappings, current and later, when it is first used. Call it before any
 /// thread starts.
 ///
-/// Pages that are never used stay out: to read in the whole program and its libraries costs 3 MB and
-/// saves at most three page faults under thrash (docs/figures.md). The agent has used the pages
-/// that it needs under pressure by then: a pass, a request over TLS, a call over D-Bus.
+/// Pages that are never used stay out of RAM: to lock the whole program and its libraries costs 3 MB,
+/// and saves at most three page faults while pods thrash (docs/figures.md). By then the agent has
+/// already used the pages that it needs: those of a pass, a request over TLS, a call over D-Bus.
 ///
 /// Needs no capability if RLIMIT_MEMLOCK allows it (`LimitMEMLOCK=` of the unit).
 pub fn lock() -> Result<(), Errno> {

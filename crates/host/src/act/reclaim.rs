@@ -25,7 +25,7 @@ use crate::{
 /// Upper bound of one write, in bytes, so that the agent's end never waits for long.
 const WRITE: u64 = 1 << 20;
 
-/// A request to reclaim from the pod's cgroup at `folder`.
+/// A request to reclaim memory of one pod, from its cgroup's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub uid: PodUid,

@@ -99,7 +99,7 @@ impl Provisioning<'_> {
     pub fn provision(&self) -> Result<ProvisionOutcome, ProvisionError> {
         let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)?;
         let node = node::memory(self.roots)?;
-        // Clear the note first, so that the agent does not repeat a failing request.
+        // Remove the record first, so that the agent does not repeat a failing request.
         self.note_awaited(None);
         let swap = self.swap(kubelet.as_ref(), node)?;
         if let Some(ProvisionRefusal::NoDevice { path }) = &swap.kept {
@@ -115,7 +115,7 @@ impl Provisioning<'_> {
         })
     }
 
-    /// Leaves the agent a note about the missing device.
+    /// Records the missing device for the agent, or removes that record.
     fn note_awaited(&self, path: Option<&Path>) {
         if self.dry_run {
             return;

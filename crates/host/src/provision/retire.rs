@@ -72,7 +72,7 @@ impl Provisioning<'_> {
         let devices = node::swap_devices(roots);
         let memory = memory_facts(roots)?;
         let areas = match kind {
-            // A disk that is gone has taken its swap along.
+            // A disk that no longer exists has no swap to switch off.
             SwapKind::Partition if !roots.path(path).exists() => {
                 return Ok(ProvisionPlan::default());
             }

@@ -119,7 +119,7 @@ impl Provisioner<'_> {
         std::fs::remove_file(self.roots.path(path))
     }
 
-    /// Switches on the same file that was examined, by its descriptor.
+    /// Switches on the file that was examined, by its descriptor: its path may name another file by now.
     fn swap_on(&self, path: &Path) -> io::Result<()> {
         let real = self.roots.path(path);
         if path.starts_with("/dev") {
