@@ -11,7 +11,8 @@ use serde_json::Value;
 use wasp_agent::{
     config::settings::Settings,
     model::check::{
-        ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, HostFacts, Permission, UnitFacts,
+        ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, HostFacts, OomdFacts, Permission,
+        UnitFacts,
     },
     model::published::Published,
     observe::{
@@ -164,7 +165,7 @@ pub(crate) fn recorded(host: &FakeHost) -> HostFacts {
         restarts: 0,
     };
     facts.bus = Asked::Answered(BusFacts {
-        oomd: Vec::new(),
+        oomd: OomdFacts::default(),
         units: [
             ("wasp-agent.service", unit(status)),
             ("wasp-swap.service", unit("RAM 64.0 GiB, swap /dev/dm-0 (32.0 GiB)")),
