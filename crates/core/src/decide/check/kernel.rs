@@ -255,7 +255,7 @@ pub(super) fn tmpfs_noswap(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         "# or boot Linux 6.4 or later: the kubelet then mounts tmpfs with noswap",
     ];
     let encrypted = !facts.swap.areas.is_empty()
-        && facts.swap.areas.iter().all(|area| area.encrypted || area.disks.is_empty());
+        && facts.swap.areas.iter().all(|area| area.encrypted || area.in_ram);
     match (facts.kernel.pod_tmpfs, facts.kernel.release.as_deref().and_then(version)) {
         ((_, 1..), _) | ((0, _), None) if encrypted => ok("swap is encrypted or in RAM"),
         ((all, swappable @ 1..), _) => warn(

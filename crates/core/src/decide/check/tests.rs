@@ -81,6 +81,8 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("zswap", CheckLevel::Warn, "has no zswap", |f, s| { f.kernel.zswap = None; s.kernel.zswap = Some(true); }),
     ("zswap", CheckLevel::Ok, "the kernel has no zswap", |f, _| f.kernel.zswap = None),
     ("tmpfs-noswap", CheckLevel::Warn, "may swap: 2 of 3", |f, _| { f.kernel.pod_tmpfs = (3, 2); f.swap.areas[0].encrypted = false; }),
+    ("tmpfs-noswap", CheckLevel::Warn, "may swap: 2 of 3", |f, _| { f.kernel.pod_tmpfs = (3, 2); (f.swap.areas[0].encrypted, f.swap.areas[0].disks) = (false, vec![]); }),
+    ("tmpfs-noswap", CheckLevel::Ok, "encrypted or in RAM", |f, _| { f.kernel.pod_tmpfs = (3, 2); (f.swap.areas[0].encrypted, f.swap.areas[0].in_ram) = (false, true); }),
     ("tmpfs-noswap", CheckLevel::Ok, "encrypted", |f, _| f.kernel.pod_tmpfs = (3, 2)),
     ("tmpfs-noswap", CheckLevel::Ok, "the kernel supports it", |f, _| f.kernel.pod_tmpfs = (0, 0)),
     ("tmpfs-noswap", CheckLevel::Skip, "Linux 5.14", |f, _| { f.kernel.pod_tmpfs = (0, 0); f.kernel.release = Some("5.14.0-427.el9".into()); }),
