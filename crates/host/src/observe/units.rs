@@ -242,8 +242,9 @@ fn folders_of(names: &[String]) -> Vec<PathBuf> {
     folders
 }
 
-/// Adds a name, the template of an instance, and the prefixes that end in a dash:
-/// `a-b@c.service` has `a-b@.service`, `a-@.service` and `a-@c.service`.
+/// Adds a name, the template of an instance, and the prefixes that end in a dash. `a-b@c.service` has
+/// `a-b@.service`, `a-.service`, `a-@c.service` and `a-@.service`, in this order (systemd 252,
+/// `systemd-analyze verify`).
 fn push_levels(name: &str, levels: &mut Vec<String>) {
     levels.push(name.to_owned());
     let Some((stem, kind)) = name.rsplit_once('.') else { return };
@@ -251,7 +252,8 @@ fn push_levels(name: &str, levels: &mut Vec<String>) {
         Some((prefix, instance)) => (prefix, Some(instance)),
         None => (stem, None),
     };
-    if instance.is_some_and(|instance| !instance.is_empty()) {
+    let instance = instance.filter(|instance| !instance.is_empty());
+    if instance.is_some() {
         push_levels(&format!("{prefix}@.{kind}"), levels);
     }
     let dash = prefix.strip_suffix('-').unwrap_or(prefix).rfind('-').filter(|at| *at > 0);

@@ -81,13 +81,20 @@ fn a_drop_in_of_a_higher_directory_counts_whatever_prefix_it_has() {
         ("/etc/systemd/system/a-b@.service.d/2.conf", "2"),
         ("/etc/systemd/system/a-@.service.d/3.conf", "3"),
         ("/etc/systemd/system/a-@c.service.d/4.conf", "4"),
-        ("/etc/systemd/system/a-.service.d/5.conf", "not of an instance"),
+        ("/etc/systemd/system/a-.service.d/5.conf", "of the template"),
+        ("/usr/lib/systemd/system/a-b@c.service.d/4.conf", "hidden by etc"),
     ]);
     let names: Vec<_> = drop_ins(&roots, "a-b@c.service")
         .iter()
         .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
         .collect();
-    assert_eq!(names, ["1.conf", "2.conf", "3.conf", "4.conf"]);
+    assert_eq!(names, ["1.conf", "2.conf", "3.conf", "4.conf", "5.conf"]);
+    let fourth = &drop_ins(&roots, "a-b@c.service")[3];
+    assert!(fourth.starts_with("/etc/systemd/system/a-@c.service.d"), "{fourth:?}");
+    let mut levels = Vec::new();
+    push_levels("a-b@c.service", &mut levels);
+    let expected = ["a-b@c.service", "a-b@.service", "a-.service", "a-@c.service", "a-@.service"];
+    assert_eq!(levels, expected);
 }
 
 #[test]
