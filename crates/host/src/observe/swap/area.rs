@@ -256,8 +256,63 @@ mod tests {
             assert_eq!(by_parts.err(), error, "{path}");
             assert_eq!(by_parts, seen(open_beneath(&roots, Path::new(path), flags)), "{path}");
         }
-        assert!(is_refused(Errno::ENOSYS) && is_refused(Errno::EPERM));
-        assert!(!is_refused(Errno::ELOOP) && !is_refused(Errno::EACCES));
+    }
+
+    /// Refuses openat2(2) to this thread, as the filter of a service does.
+    #[allow(unsafe_code, reason = "prctl(2) copies the filter during the call")]
+    fn refuse_openat2(error: Errno) {
+        let step = |code: u32, jf: u8, k: u32| libc::sock_filter {
+            code: u16::try_from(code).unwrap(),
+            jt: 0,
+            jf,
+            k,
+        };
+        // The call's number is the first word; if it is another one, skip a step.
+        let mut filter = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+            step(
+                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+                1,
+                u32::try_from(libc::SYS_openat2).unwrap(),
+            ),
+            step(
+                libc::BPF_RET | libc::BPF_K,
+                0,
+                libc::SECCOMP_RET_ERRNO | u32::try_from(error as i32).unwrap(),
+            ),
+            step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+        let [one, none] = [1_u32, 0].map(libc::c_ulong::from);
+        let filtered = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, one, none, none, none), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, filtered, &raw const program), 0);
+        }
+    }
+
+    #[test]
+    fn a_swapfile_is_found_where_openat2_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        fs::create_dir(folder.path().join("var")).unwrap();
+        fs::write(folder.path().join("var/swapfile"), swapfile(1 << 20)).unwrap();
+        std::os::unix::fs::symlink("var", folder.path().join("link")).unwrap();
+        for error in [Errno::ENOSYS, Errno::EPERM] {
+            let seen = std::thread::scope(|scope| {
+                let thread = scope.spawn(|| {
+                    refuse_openat2(error);
+                    let root = File::open("/").unwrap();
+                    let refused = openat2(root.as_fd(), ".", OpenHow::new()).unwrap_err();
+                    assert_eq!(refused, error);
+                    let header = |path| swap_header(&roots, Path::new(path), 4096);
+                    (header("/var/swapfile").unwrap(), header("/link/swapfile").unwrap_err())
+                });
+                thread.join().unwrap()
+            });
+            assert!(seen.0.is_some_and(|header| header.is_ours()), "{error}");
+            assert_eq!(seen.1.raw_os_error(), Some(libc::ELOOP), "{error}");
+        }
     }
 
     #[test]
