@@ -97,7 +97,13 @@ fn configured(roots: &Roots, flags: CrioFlags) -> Result<Configured, CrioError> 
     }
     let drop_ins = flags.config_dir.as_deref().unwrap_or(DROP_INS);
     if !drop_ins.is_empty() {
-        walk(roots, &roots.path(drop_ins), &mut files, 0)?;
+        let start = roots.path(drop_ins);
+        match start.symlink_metadata().is_ok_and(|of| of.is_dir()) {
+            true => walk(roots, &start, &mut files, 0)?,
+            // Go's `filepath.Walk` takes what is no directory for a file, even a link to one.
+            false if start.exists() => files.push(start),
+            false => {}
+        }
     }
     let mut configured = Configured::default();
     for file in files {
@@ -272,6 +278,11 @@ mod tests {
             crio(&["/file"]),
             "no drop-ins, not all files below /"
         );
+        fs::write(&sysconfig, "OPTIONS='--config= --config-dir=/site.d/1.conf'\n").unwrap();
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/site"]), "a file in place of a directory");
+        std::os::unix::fs::symlink("site.d", roots.path("/link.d")).unwrap();
+        fs::write(&sysconfig, "OPTIONS='--config= --config-dir=/link.d'\n").unwrap();
+        assert!(runtime(&roots).is_err(), "CRI-O cannot read it either");
         // The process has started with others.
         for (path, text) in [
             ("/sys/fs/cgroup/system.slice/crio.service/cgroup.procs", "7\n8\n"),
