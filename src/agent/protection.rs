@@ -110,7 +110,7 @@ struct SliceGuard<S> {
     wanted: (ProtectionSettings, Disks),
     /// Repairs by slice.
     fights: HashMap<String, Fight>,
-    /// What is known of systemd-oomd.
+    /// The problem by systemd's last answer about systemd-oomd.
     oomd: Option<Problem>,
 }
 

@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(candidates(&roots)[4..], both);
         put("/etc/systemd/system/slice.d/site.conf", text);
         assert_eq!(candidates(&roots).len(), 7);
-        // A link is followed below the root; what cannot be read may say it.
+        // A link is followed below the root. A file that cannot be read may set the property.
         fs::remove_dir_all(roots.path("/etc/systemd/system")).unwrap();
         fs::remove_dir_all(roots.path("/run/systemd/transient")).unwrap();
         assert_eq!(candidates(&roots), usual);

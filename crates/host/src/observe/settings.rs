@@ -63,22 +63,22 @@ pub fn origin(
 }
 
 /// A layer of the configuration above the defaults.
-enum Source {
+enum LayerPlace {
     Toml(PathBuf),
     Sysconfig,
     Environment,
 }
 
 /// Returns the layers of the host, lowest first; a file among them may be missing.
-fn sources(roots: &Roots) -> Vec<Source> {
+fn sources(roots: &Roots) -> Vec<LayerPlace> {
     let directories = DIRECTORIES.map(|directory| roots.path(directory));
     let mut mains = directories.iter().rev().map(|directory| directory.join(MAIN_FILE));
     let main = mains.find(|file| file.symlink_metadata().is_ok());
     let files = main.into_iter().chain(drop_ins(&directories).into_values());
-    files.map(Source::Toml).chain([Source::Sysconfig, Source::Environment]).collect()
+    files.map(LayerPlace::Toml).chain([LayerPlace::Sysconfig, LayerPlace::Environment]).collect()
 }
 
-impl Source {
+impl LayerPlace {
     fn take(
         &self,
         layers: &mut Layers,

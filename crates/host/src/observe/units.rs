@@ -58,8 +58,8 @@ pub(crate) fn find(roots: &Roots, name: &str) -> Option<UnitFile> {
     let mut name = name.to_owned();
     for _ in 0..LINKS {
         let path = match entry(roots, &name)? {
-            Entry::File(path) => path,
-            Entry::Alias(of) => {
+            UnitEntry::File(path) => path,
+            UnitEntry::Alias(of) => {
                 name = of;
                 continue;
             }
@@ -76,25 +76,25 @@ pub(crate) fn find(roots: &Roots, name: &str) -> Option<UnitFile> {
     None
 }
 
-/// What the name of a unit stands for.
-enum Entry {
+/// The entry of a unit's name in one of the directories.
+enum UnitEntry {
     File(PathBuf),
     /// A unit of this name.
     Alias(String),
 }
 
 /// Returns the entry of the first directory that has one.
-fn entry(roots: &Roots, name: &str) -> Option<Entry> {
+fn entry(roots: &Roots, name: &str) -> Option<UnitEntry> {
     FOLDERS.iter().find_map(|folder| {
         let path = Path::new(folder).join(name);
         if !place(roots, &path).symlink_metadata().ok()?.is_symlink() {
-            return Some(Entry::File(path));
+            return Some(UnitEntry::File(path));
         }
         match target(roots, &path) {
             // A link out of the directories is the file of a unit, or masks one.
-            None => Some(Entry::File(path)),
+            None => Some(UnitEntry::File(path)),
             // systemd ignores a link to the same name, and one between units of two types.
-            Some(of) => is_alias(name, &of).then_some(Entry::Alias(of)),
+            Some(of) => is_alias(name, &of).then_some(UnitEntry::Alias(of)),
         }
     })
 }
@@ -214,7 +214,7 @@ fn names_of(roots: &Roots, own: &str) -> Vec<String> {
         let known = names.len();
         for (name, of) in &links {
             // The first directory counts.
-            let leads = || matches!(entry(roots, name), Some(Entry::Alias(to)) if to == *of);
+            let leads = || matches!(entry(roots, name), Some(UnitEntry::Alias(to)) if to == *of);
             if names.contains(of) && !names.contains(name) && leads() {
                 names.push(name.clone());
             }
