@@ -269,7 +269,7 @@ fn json_is_versioned_and_has_every_check() {
 
 fn asked(host: &FakeHost, settings: &Settings) -> ApiFacts {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(api::facts(&Roots::at(host.root()), settings))
+    runtime.block_on(api::facts(&Roots::at(host.root()), settings, None))
 }
 
 /// Returns the lines about `answers` on an otherwise healthy host.

@@ -98,7 +98,7 @@ const STATES: &[State] = &[
     }),
     ("broken-agent-hangs", 2, |_| {}, |f| f.agent.age = Some(Duration::from_secs(900))),
     ("broken-configuration", 2, |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = 1\nnonsense = 2\n"), |f| {
-        bus_of(f).oomd = vec!["kubepods.slice".into(), "kubepods-burstable.slice".into()];
+        bus_of(f).oomd.kills = vec!["kubepods.slice".into(), "kubepods-burstable.slice".into()];
         bus_of(f).units.insert("wasp-agent.service", UnitFacts { load: "loaded".into(), active: "failed".into(), ..UnitFacts::default() });
     }),
 ];

@@ -210,7 +210,7 @@ impl<E: Effects> Agent<E> {
                 return;
             }
             Update::Failed(failure) => {
-                let origin = || origin(&self.roots, "node.name");
+                let origin = || origin(&self.roots, |name| std::env::var(name).ok(), "node.name");
                 let failure = self.api.judged(failure, origin);
                 // The kind may change during one outage.
                 if self.api.failure.as_ref().is_none_or(|before| before.kind != failure.kind) {

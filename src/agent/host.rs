@@ -38,8 +38,8 @@ use crate::{
         watermarks::Watermarks,
     },
     observe::{
-        accounting::swap_control, check::swap::areas, crio, hooks, kubelet, obstacles::obstacles,
-        rivals::rivals, tree::Changes, zoneinfo,
+        accounting::swap_control, check::swap::areas_again, crio, hooks, kubelet,
+        obstacles::obstacles, rivals::rivals, tree::Changes, zoneinfo,
     },
     provision::Provisioning,
     roots::Roots,
@@ -225,7 +225,7 @@ impl<E: Effects> Agent<E> {
         for about in [Trouble::Swap, Trouble::NoSwap] {
             self.health.problem_is(about, missing.clone().filter(|found| found.about == about));
         }
-        let areas = areas(&self.roots);
+        let areas = areas_again(&self.roots, &mut self.swapfiles);
         self.health.problem_is(Trouble::SwapFull, full(&areas));
         self.health.problem_is(Trouble::SwapDisk, failing(&areas));
         self.health.problem_is(Trouble::SwapDevices, order(&areas));

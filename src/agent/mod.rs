@@ -48,6 +48,7 @@ use crate::{
     model::{clock::SinceStart, host::NodeMemory, pod::Pods, trouble::Trouble},
     observe::{
         alarm::Alarm,
+        check::swap::KnownSwapfiles,
         kube::pods::{self, Update},
         kubelet,
         mounts::mount_watch,
@@ -89,6 +90,7 @@ struct Agent<E> {
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
     late_swap: late_swap::LateSwap,
+    swapfiles: KnownSwapfiles,
     alignment: host::Alignment,
     eviction: eviction::Eviction,
     suspend: suspend::Suspend,
@@ -155,6 +157,7 @@ impl<E: Effects> Agent<E> {
             guards_settings,
             installed: hook::Installed::default(),
             late_swap: late_swap::LateSwap::default(),
+            swapfiles: KnownSwapfiles::default(),
             reclaim: reclaim::Reclaim::default(),
             alignment: host::Alignment::default(),
             eviction,

@@ -16,14 +16,12 @@ use crate::{
     act::slices,
     bus,
     config::settings::{ProtectionSettings, Settings},
-    decide::protection::{
-        self as decide, SliceProtection, Swap, oomd_remedy, oomd_said, protection,
-    },
+    decide::protection::{self as decide, SliceProtection, Swap, protection},
     messages,
     model::{
         protection::{Disks, SliceFacts},
         swap::SwapMax,
-        trouble::{Problem, Trouble},
+        trouble::Problem,
     },
     observe::{
         alarm::Alarm,
@@ -72,6 +70,7 @@ pub(crate) async fn guard(
         told: Vec::new(),
         wanted,
         fights: HashMap::new(),
+        oomd: None,
     };
     let mut alarm = Alarm::new();
     loop {
@@ -111,6 +110,8 @@ struct SliceGuard<S> {
     wanted: (ProtectionSettings, Disks),
     /// Repairs by slice.
     fights: HashMap<String, Fight>,
+    /// The problem by systemd's last answer about systemd-oomd.
+    oomd: Option<Problem>,
 }
 
 /// Another program keeps undoing the protection.
@@ -189,7 +190,11 @@ impl<S: SliceEffects> SliceGuard<S> {
                 }
             }
         }
-        report.oomd = self.oomd().await;
+        // Without an answer, the last one stays.
+        if let Some(connection) = &self.connection {
+            self.oomd = decide::oomd(&slices::oomd_above_pods(connection, &self.roots).await);
+        }
+        report.oomd = self.oomd.clone();
         report.problem = (!problems.is_empty()).then(|| problems.join("; "));
         report
     }
@@ -302,12 +307,6 @@ impl<S: SliceEffects> SliceGuard<S> {
                 .emit(format_args!("protected {slice}: {what}"));
             self.told.push(slice.to_owned());
         }
-    }
-
-    async fn oomd(&self) -> Option<Problem> {
-        let slices = slices::oomd_above_pods(self.connection.as_ref()?, &self.roots).await;
-        let problem = Problem::new(Trouble::Oomd, oomd_said(&slices));
-        (!slices.is_empty()).then(|| problem.with_remedy(oomd_remedy(&slices)))
     }
 }
 

@@ -11,7 +11,8 @@ use serde_json::Value;
 use wasp_agent::{
     config::settings::Settings,
     model::check::{
-        ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, HostFacts, Permission, UnitFacts,
+        ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, HostFacts, OomdFacts, Permission,
+        UnitFacts,
     },
     model::published::Published,
     observe::{
@@ -113,13 +114,18 @@ pub(crate) fn pressure(host: &FakeHost, some: &str, full: &str) {
 
 pub(crate) fn swaps(host: &FakeHost, lines: &[&str]) {
     host.write("/proc/swaps", &format!("Filename Type Size Used Priority\n{}\n", lines.join("\n")));
-    // As mkswap(8) writes it: include/linux/swap.h, `union swap_header`.
-    let mut page = vec![0; 4096];
-    page[1024..1028].copy_from_slice(&1_u32.to_ne_bytes());
-    page[4086..].copy_from_slice(b"SWAPSPACE2");
-    for (file, _) in lines.iter().filter_map(|line| line.split_once(" file ")) {
+    for (file, rest) in lines.iter().filter_map(|line| line.split_once(" file ")) {
+        // As mkswap(8) writes it: include/linux/swap.h, `union swap_header`.
+        let kib: u32 = rest.split(' ').next().unwrap().parse().unwrap();
+        let last_page = kib / 4;
+        let mut page = vec![0; 4096];
+        page[1024..1028].copy_from_slice(&1_u32.to_ne_bytes());
+        page[1028..1032].copy_from_slice(&last_page.to_ne_bytes());
+        page[4086..].copy_from_slice(b"SWAPSPACE2");
         fs::create_dir_all(host.path(file).parent().unwrap()).unwrap();
         fs::write(host.path(file), &page).unwrap();
+        let whole = fs::OpenOptions::new().write(true).open(host.path(file)).unwrap();
+        whole.set_len((u64::from(last_page) + 1) * 4096).unwrap();
     }
 }
 
@@ -164,7 +170,7 @@ pub(crate) fn recorded(host: &FakeHost) -> HostFacts {
         restarts: 0,
     };
     facts.bus = Asked::Answered(BusFacts {
-        oomd: Vec::new(),
+        oomd: OomdFacts::default(),
         units: [
             ("wasp-agent.service", unit(status)),
             ("wasp-swap.service", unit("RAM 64.0 GiB, swap /dev/dm-0 (32.0 GiB)")),

@@ -155,6 +155,15 @@ pub fn is_unit_gone(error: &zbus::Error) -> bool {
             || name.as_str() == "org.freedesktop.DBus.Error.UnknownObject")
 }
 
+/// Returns true if there is no such unit, or if units of its type, or of this systemd, have no such
+/// property.
+pub fn lacks(error: &zbus::Error) -> bool {
+    is_unit_gone(error)
+        || matches!(error, zbus::Error::MethodError(name, ..)
+            if name.as_str() == "org.freedesktop.DBus.Error.UnknownProperty"
+                || name.as_str() == "org.freedesktop.DBus.Error.UnknownInterface")
+}
+
 /// Returns the unit's D-Bus path: bytes that are neither letters nor digits, and a leading digit,
 /// become `_` and two hex digits (`sd_bus_path_encode(3)`).
 fn unit_path(unit: &str) -> String {

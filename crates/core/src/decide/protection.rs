@@ -5,8 +5,11 @@ use std::time::Duration;
 use crate::{
     config::settings::ProtectionSettings,
     model::{
+        check::OomdFacts,
         protection::{Disks, SliceFacts, SliceProperties},
         swap::SwapMax,
+        trouble::{Problem, Trouble},
+        unknown::Unknown,
     },
 };
 
@@ -126,12 +129,37 @@ pub fn oomd_in(slices: &[String]) -> String {
 }
 
 /// Describes that systemd-oomd may kill in `slices`.
-pub fn oomd_said(slices: &[String]) -> String {
+fn oomd_said(slices: &[String]) -> String {
     format!(
         "systemd-oomd kills in {} when memory is short, whatever swap pods may use: set \
          ManagedOOMSwap=auto and ManagedOOMMemoryPressure=auto there, or disable systemd-oomd",
         oomd_in(slices)
     )
+}
+
+/// Reports that systemd-oomd kills, or that this is not known.
+pub fn oomd(facts: &OomdFacts) -> Option<Problem> {
+    match (&facts.kills[..], &facts.unknown) {
+        ([], None) => None,
+        ([], Some((slices, why))) => Some(
+            Problem::new(Trouble::Oomd, oomd_unknown(slices, why))
+                .with_remedy(vec![oomd_shown(slices)]),
+        ),
+        (slices, _) => {
+            Some(Problem::new(Trouble::Oomd, oomd_said(slices)).with_remedy(oomd_remedy(slices)))
+        }
+    }
+}
+
+/// Describes that systemd does not tell whether systemd-oomd kills in `slices`.
+pub fn oomd_unknown(slices: &[String], why: &Unknown) -> String {
+    format!("systemd does not tell whether systemd-oomd kills in {}: {why}", oomd_in(slices))
+}
+
+/// Returns the command that shows whether systemd-oomd kills in `slices`.
+pub fn oomd_shown(slices: &[String]) -> String {
+    let properties = "-p ManagedOOMSwap -p ManagedOOMMemoryPressure";
+    format!("systemctl show {properties} -- {}", slices.join(" "))
 }
 
 /// Returns the commands that keep systemd-oomd from killing in `slices`.
@@ -176,6 +204,23 @@ mod tests {
         let mut slice = slice();
         change(&mut slice);
         decided(&slice)
+    }
+
+    #[test]
+    fn what_systemd_does_not_tell_of_oomd_is_a_problem_and_what_it_tells_comes_first() {
+        let slices =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|n| (*n).into()).collect() };
+        let facts = |kills: &[&str], unknown: &[&str]| OomdFacts {
+            kills: slices(kills),
+            unknown: (!unknown.is_empty()).then(|| (slices(unknown), "no answer".into())),
+        };
+        assert_eq!(oomd(&facts(&[], &[])), None);
+        let unknown = oomd(&facts(&[], &["-.slice", "a.slice"])).unwrap();
+        let expected = "systemd does not tell whether systemd-oomd kills in -.slice and a.slice: \
+                        no answer";
+        assert_eq!((unknown.about, &*unknown.text), (Trouble::Oomd, expected));
+        let kills = oomd(&facts(&["b.slice"], &["-.slice"])).unwrap();
+        assert!(kills.text.starts_with("systemd-oomd kills in b.slice when"), "{}", kills.text);
     }
 
     #[test]

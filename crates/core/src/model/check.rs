@@ -230,10 +230,18 @@ pub struct Leftovers {
 /// Facts from systemd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusFacts {
-    /// The slices with pods in which systemd-oomd kills.
-    pub oomd: Vec<String>,
+    pub oomd: OomdFacts,
     /// The units by name.
     pub units: BTreeMap<&'static str, UnitFacts>,
+}
+
+/// The slices with pods that systemd-oomd may kill in, outermost first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OomdFacts {
+    /// It kills in these.
+    pub kills: Vec<String>,
+    /// For these, systemd does not answer; with the reason for the first.
+    pub unknown: Option<(Vec<String>, Unknown)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,8 +13,10 @@ use crate::{
     decide::protection::PropertyChange,
     errors::FileError,
     model::{
+        check::OomdFacts,
         protection::{Reserve, Reserves, SliceProperties},
         swap::SwapMax,
+        unknown::Unknown,
     },
     observe::oomd,
     roots::Roots,
@@ -43,16 +45,33 @@ async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> 
     Ok(false)
 }
 
-/// Returns the slices with pods in which systemd-oomd may kill, outermost first.
-pub async fn oomd_above_pods(connection: &Connection, roots: &Roots) -> Vec<String> {
-    let mut kills = Vec::new();
-    for slice in oomd::candidates(roots) {
-        // Without such a slice, or without oomd, no program kills in it.
-        if oomd_kills(connection, &slice).await.unwrap_or(false) {
-            kills.push(slice);
+/// Asks systemd about the slices with pods in which systemd-oomd may kill.
+pub async fn oomd_above_pods(connection: &Connection, roots: &Roots) -> OomdFacts {
+    let mut facts = OomdFacts::default();
+    let mut slices = oomd::candidates(roots).into_iter();
+    while let Some(slice) = slices.next() {
+        let answer = oomd_kills(connection, &slice).await;
+        // No other answer will come.
+        let is_last = answer.as_ref().is_err_and(bus::is_broken);
+        take(&mut facts, slice, answer);
+        if is_last && let Some((unknown, _)) = &mut facts.unknown {
+            unknown.extend(slices.by_ref());
         }
     }
-    kills
+    facts
+}
+
+fn take(facts: &mut OomdFacts, slice: String, answer: zbus::Result<bool>) {
+    match answer {
+        Ok(true) => facts.kills.push(slice),
+        Ok(false) => {}
+        // Without such a slice, or without oomd, no program kills in it.
+        Err(error) if bus::lacks(&error) => {}
+        Err(error) => {
+            let unknown = facts.unknown.get_or_insert_with(|| (Vec::new(), Unknown::of(error)));
+            unknown.0.push(slice);
+        }
+    }
 }
 
 /// Sets the properties of `change` in systemd until the next boot.
@@ -169,6 +188,27 @@ pub fn undoing(before: &SliceProperties, now: &SliceProperties) -> PropertyChang
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_the_bus_is_not_the_answer_that_oomd_does_not_kill() {
+        let refused = |name: &'static str| {
+            let call = zbus::message::Message::method_call("/", "Get").unwrap().build(&()).unwrap();
+            let name = zbus::names::OwnedErrorName::try_from(name).unwrap();
+            zbus::Error::MethodError(name, Some("why".to_owned()), call)
+        };
+        let mut facts = OomdFacts::default();
+        let mut take = |slice: &str, answer| super::take(&mut facts, slice.to_owned(), answer);
+        take("-.slice", Ok(false));
+        take("a.slice", Ok(true));
+        take("b.slice", Err(refused("org.freedesktop.DBus.Error.UnknownProperty")));
+        take("c.slice", Err(refused("org.freedesktop.systemd1.NoSuchUnit")));
+        take("d.slice", Err(refused("org.freedesktop.DBus.Error.AccessDenied")));
+        take("e.slice", Err(zbus::Error::Failure("no answer".to_owned())));
+        assert_eq!(facts.kills, ["a.slice"]);
+        let (slices, why) = facts.unknown.unwrap();
+        assert_eq!(slices, ["d.slice", "e.slice"]);
+        assert!(why.to_string().contains("AccessDenied"), "{why}");
+    }
 
     #[test]
     fn reserves_are_remembered_once() {

@@ -14,7 +14,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::crio_command::{CrioFlags, crio_flags};
+use super::crio_command::{CrioFlags, CrioVariablesError, crio_flags};
 use crate::{
     bounded::read_bounded,
     errors::FileError,
@@ -29,11 +29,13 @@ const DROP_INS: &str = "/etc/crio/crio.conf.d";
 const DEFAULT: &str = "/usr/share/containers/oci/hooks.d";
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
-/// A file of CRI-O that CRI-O cannot read either.
+/// The reason why CRI-O's configuration is not known. Most files CRI-O cannot read either.
 #[derive(Debug, thiserror::Error)]
 pub enum CrioError {
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Variables(#[from] CrioVariablesError),
     #[error("{0} does not exist, which CRI-O's --config (CONTAINER_CONFIG) names")]
     Missing(PathBuf),
     #[error("cannot read {path}: {source}")]
@@ -56,7 +58,7 @@ pub enum CrioContentError {
 
 /// Returns the node's container runtime, with CRI-O's hooks directories.
 pub fn runtime(roots: &Roots) -> Result<Runtime, CrioError> {
-    let flags = crio_flags(roots);
+    let flags = crio_flags(roots)?;
     let has_containerd = roots.path(CONTAINERD).exists();
     // A directory of settings alone may be left from an earlier runtime.
     let has_crio = flags.is_some() || (roots.path(FOLDER).is_dir() && !has_containerd);
@@ -70,9 +72,9 @@ pub fn runtime(roots: &Roots) -> Result<Runtime, CrioError> {
 
 /// Returns `default_runtime`; `None` means CRI-O's own default.
 pub fn default_runtime(roots: &Roots) -> Result<Option<DefaultRuntime>, CrioError> {
-    let flags = crio_flags(roots).unwrap_or_default();
+    let flags = crio_flags(roots)?.unwrap_or_default();
     let Configured { default_runtime, mut paths, .. } = configured(roots, flags)?;
-    Ok(default_runtime.map(|name| DefaultRuntime { path: paths.remove(&name), name }))
+    Ok(default_runtime.map(|name| DefaultRuntime { path: paths.remove(&name).flatten(), name }))
 }
 
 /// Maximum depth of nested directories.
@@ -82,8 +84,8 @@ const DEEPEST: u8 = 32;
 struct Configured {
     hooks_dir: Option<Vec<PathBuf>>,
     default_runtime: Option<String>,
-    /// `runtime_path` of the runtimes that have one.
-    paths: BTreeMap<String, PathBuf>,
+    /// `runtime_path` of the runtimes. A table of a later file replaces that of an earlier one.
+    paths: BTreeMap<String, Option<PathBuf>>,
 }
 
 /// Merges all of CRI-O's files, and its flags, which override them.
@@ -93,8 +95,16 @@ fn configured(roots: &Roots, flags: CrioFlags) -> Result<Configured, CrioError> 
     if !main.is_empty() {
         files.push(roots.path(main));
     }
-    let drop_ins = flags.config_dir.unwrap_or_else(|| DROP_INS.into());
-    walk(roots, &roots.path(drop_ins), &mut files, 0)?;
+    let drop_ins = flags.config_dir.as_deref().unwrap_or(DROP_INS);
+    if !drop_ins.is_empty() {
+        let start = roots.path(drop_ins);
+        match start.symlink_metadata().is_ok_and(|of| of.is_dir()) {
+            true => walk(roots, &start, &mut files, 0)?,
+            // Go's `filepath.Walk` takes what is no directory for a file, even a link to one.
+            false if start.exists() => files.push(start),
+            false => {}
+        }
+    }
     let mut configured = Configured::default();
     for file in files {
         let shown = roots.shown(&file);
@@ -177,7 +187,7 @@ fn parsed(text: &str) -> Result<Configured, CrioContentError> {
         let path = value(one.as_table()?, "runtime_path")?.as_str()?;
         (!path.is_empty()).then(|| PathBuf::from(path))
     };
-    let paths = runtimes.iter().filter_map(|(name, one)| Some((name.clone(), path(one)?)));
+    let paths = runtimes.iter().map(|(name, one)| (name.clone(), path(one)));
     Ok(Configured {
         paths: paths.collect(),
         hooks_dir,
@@ -236,6 +246,10 @@ mod tests {
         fs::write(roots.path("/etc/crio/crio.conf.d/20-x.conf"), text).unwrap();
         let found = default_runtime(&roots).unwrap().unwrap();
         assert_eq!((found.program(), &*found.to_string()), ("crun", "fast (/usr/bin/crun)"));
+        let text = "[crio.runtime.runtimes.fast]\nmonitor_path = \"/x\"\n";
+        fs::write(roots.path("/etc/crio/crio.conf.d/30-x.conf"), text).unwrap();
+        let found = default_runtime(&roots).unwrap().unwrap();
+        assert_eq!(found.path, None, "its later table names no program");
     }
 
     #[test]
@@ -258,12 +272,24 @@ mod tests {
         assert_eq!(runtime(&roots).unwrap(), crio(&["/a", "/b"]));
         fs::write(&sysconfig, "OPTIONS='--config /none.conf'\n").unwrap();
         assert!(runtime(&roots).unwrap_err().to_string().starts_with("/none.conf does not exist"));
+        fs::write(&sysconfig, "OPTIONS='--config /site.conf --config-dir='\n").unwrap();
+        assert_eq!(
+            runtime(&roots).unwrap(),
+            crio(&["/file"]),
+            "no drop-ins, not all files below /"
+        );
+        fs::write(&sysconfig, "OPTIONS='--config= --config-dir=/site.d/1.conf'\n").unwrap();
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/site"]), "a file in place of a directory");
+        std::os::unix::fs::symlink("site.d", roots.path("/link.d")).unwrap();
+        fs::write(&sysconfig, "OPTIONS='--config= --config-dir=/link.d'\n").unwrap();
+        assert!(runtime(&roots).is_err(), "CRI-O cannot read it either");
         // The process has started with others.
         for (path, text) in [
             ("/sys/fs/cgroup/system.slice/crio.service/cgroup.procs", "7\n8\n"),
             ("/proc/7/comm", "crio-helper\n"),
             ("/proc/8/comm", "crio\n"),
             ("/proc/8/cmdline", "/usr/bin/crio\0--hooks-dir\0/running\0"),
+            ("/proc/8/environ", "LANG=C\0"),
         ] {
             fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
             fs::write(roots.path(path), text).unwrap();

@@ -72,7 +72,12 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let mut text = || std::str::from_utf8(fields.next()?).ok();
     let (id, parent) = (text()?.parse().ok()?, text()?.parse().ok()?);
     let device = text()?.parse().ok()?;
-    let mount_point = PathBuf::from(unescaped(fields.nth(1)?));
+    let mount_point = unescaped(fields.nth(1)?);
+    // The directory below the mount is gone, so no path leads there (Linux `fs/d_path.c`).
+    if mount_point.as_bytes().ends_with(b"//deleted") {
+        return None;
+    }
+    let mount_point = PathBuf::from(mount_point);
     let noexec = fields.next()?.split(|byte| *byte == b',').any(|flag| flag == b"noexec");
     fields.find(|field| *field == b"-")?;
     let fs_type = String::from_utf8_lossy(fields.next()?).into_owned();
@@ -140,6 +145,18 @@ mod tests {
         let on = |path: &str| mount_of(&mounts, Path::new(path)).unwrap().device.to_string();
         assert_eq!(on("/mnt/my disk/swapfile"), "8:16");
         assert_eq!(on("/mnt/my"), "8:0");
+    }
+
+    #[test]
+    fn a_mount_whose_directory_is_gone_hides_no_other() {
+        let mounts = parsed(
+            b"21 1 8:0 / / rw - ext4 /dev/sda rw\n22 21 8:1 / /mnt//deleted rw - ext4 /dev/sdb rw\n\
+              23 21 8:2 / /mnt/a\\012b\\134040 rw - ext4 /dev/sd\\043c rw\n",
+        );
+        let on = |path: &str| mount_of(&mounts, Path::new(path)).unwrap().device.to_string();
+        assert_eq!(on("/mnt/deleted/swapfile"), "8:0");
+        assert_eq!(on("/mnt/a\nb\\040/x"), "8:2");
+        assert_eq!(mounts[1].source, Path::new("/dev/sd#c"));
     }
 
     #[test]

@@ -85,7 +85,8 @@ fn traffic(vmstat: &str) -> io::Result<SwapTraffic> {
 
 /// Parses `Filename Type Size Used Priority`, with sizes in KiB (proc(5)).
 fn swap_device(line: &str) -> Option<SwapDevice> {
-    let mut words = line.split_whitespace();
+    // The kernel escapes only these, a line break and a backslash in a name.
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
     let (path, kind) = (words.next()?.to_owned(), words.next()?.to_owned());
     let mut kibibytes = || digits(words.next()?)?.checked_mul(1024);
     let (size_bytes, used_bytes) = (kibibytes()?, kibibytes()?);
@@ -123,9 +124,11 @@ mod tests {
                     /dev/zram0                              partition\t2048\t\t0\t\t100\nodd\n";
         let mut text = text.as_bytes().to_vec();
         text.extend(b"/var/\xff file 4 0 -3\n/var/x file +4 0 -4\n");
+        text.extend(b"/a\rb\x0bc\\040(deleted) file\t\t4\t\t0\t\t-5\n");
         std::fs::write(roots.proc("swaps"), text).unwrap();
         let devices = swap_devices(&roots);
-        assert_eq!(devices.len(), 3);
+        assert_eq!(devices.len(), 4);
+        assert_eq!(devices[3].path, "/a\rb\u{b}c\\040(deleted)");
         assert_eq!(devices[2].path, "/var/\\377", "a name that is not UTF-8");
         assert_eq!(devices[0].path, "/var/lib/swap\\040file");
         assert_eq!((devices[0].size_bytes, devices[0].used_bytes), (1_073_737_728, 4096));

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::units;
 use crate::{
     model::{
         obstacles::{Ancestor, Obstacles},
@@ -48,38 +49,25 @@ pub fn obstacles(roots: &Roots) -> Obstacles {
     }
 }
 
-/// Where an administrator's drop-ins for a unit may be (systemd.unit(5), "Unit File Load Path").
-const FOLDERS: [&str; 4] = [
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-];
 /// The drop-ins of `systemctl set-property`: by name, the last of all directories counts.
 const BY_SET_PROPERTY: [&str; 2] = ["50-MemorySwapMax.conf", "50-MemoryHigh.conf"];
 
 /// Returns the drop-ins of the slice at `path` that override `systemctl set-property`.
 fn overriding(roots: &Roots, path: &Path) -> Vec<PathBuf> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
-    let folders = FOLDERS.iter().map(|folder| Path::new(folder).join(format!("{name}.d")));
-    let mut found: Vec<PathBuf> = folders
-        .flat_map(|folder| {
-            let entries = fs::read_dir(roots.path(&folder)).into_iter().flatten().flatten();
-            entries.map(move |entry| folder.join(entry.file_name()))
-        })
-        .filter(|file| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let text = fs::read_to_string(roots.path(file)).unwrap_or_default();
-            let sets = |line: &str| {
-                let key = line.split('=').next().unwrap_or_default().trim();
-                line.contains('=') && matches!(key, "MemorySwapMax" | "MemoryHigh")
-            };
-            name.ends_with(".conf")
-                && BY_SET_PROPERTY.iter().all(|own| *name > **own)
-                && text.lines().any(sets)
-        })
-        .collect();
-    found.sort();
+    let is_later = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default();
+        BY_SET_PROPERTY.iter().all(|own| *name > **own)
+    };
+    let sets = |file: &PathBuf| {
+        let mut sets = false;
+        units::in_section(&units::text(roots, file).unwrap_or_default(), "Slice", |key, _| {
+            sets |= matches!(key, "MemorySwapMax" | "MemoryHigh");
+        });
+        sets
+    };
+    let mut found = units::drop_ins(roots, name);
+    found.retain(|file| is_later(file) && sets(file));
     found
 }
 
@@ -135,6 +123,22 @@ mod tests {
         put(&format!("{drop_ins}/99-y.conf"), "[Slice]\n#MemorySwapMax=0\n");
         let later = &obstacles(&roots).above_pods[1].drop_ins;
         assert_eq!(*later, [Path::new(drop_ins).join("99-x.conf")]);
+        // A mask of the same name hides it; the drop-ins of a prefix and of all slices count too.
+        put("/etc/systemd/system.control/kubepods-burstable.slice.d/99-x.conf", "");
+        put("/etc/systemd/system/kubepods-.slice.d/98-x.conf", "[Slice]\nMemoryHigh=1G\n");
+        put("/run/systemd/transient/slice.d/99-z.conf", "[Slice]\nMemorySwapMax=0\n");
+        put("/etc/systemd/system/slice.d/97-x.conf", "[Service]\nMemorySwapMax=0\n");
+        let names = |found: &Obstacles| -> Vec<String> {
+            let files = found.above_pods[1].drop_ins.iter();
+            files.map(|file| file.display().to_string()).collect()
+        };
+        assert_eq!(
+            names(&obstacles(&roots)),
+            [
+                "/etc/systemd/system/kubepods-.slice.d/98-x.conf",
+                "/run/systemd/transient/slice.d/99-z.conf"
+            ]
+        );
         put("/sys/fs/cgroup/kubelet.slice/memory.swap.max", "0\n");
         let below = roots.with_pods(&["kubelet.slice/kubelet-kubepods.slice".into()]);
         assert_eq!(obstacles(&below).above_pods[0].path, "kubelet.slice");

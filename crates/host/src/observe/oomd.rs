@@ -5,20 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::obstacles::above_pods;
+use super::{obstacles::above_pods, units};
 use crate::roots::Roots;
 
-/// The directories of drop-ins that may set a property of a pod's slice (systemd.unit(5), "Unit File
-/// Load Path"). The last one has those of transient units. The kubelet's slices are such units.
-const FOLDERS: [&str; 7] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/run/systemd/transient",
-];
 const PROPERTY: &str = "ManagedOOM";
 
 /// Returns the root's slice, all slices above pods, and the slices of pods with a drop-in about
@@ -30,8 +19,7 @@ pub fn candidates(roots: &Roots) -> Vec<String> {
         above_pods(roots).iter().filter_map(|path| name(path)).filter(|n| is_slice(n)).collect();
     let mut names = vec!["-.slice".to_owned()];
     names.extend(above.iter().cloned());
-    let about: Vec<String> =
-        FOLDERS.iter().flat_map(|dir| drop_ins(&roots.path(dir), &above)).collect();
+    let about = about(roots, &above);
     if about.is_empty() {
         return names;
     }
@@ -57,17 +45,19 @@ fn children(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// Returns the names of directories of drop-ins below `folder`, without `.d`, that name the
-/// property and may concern slices below those `above` pods.
-fn drop_ins(folder: &Path, above: &[String]) -> Vec<String> {
+/// Returns the names, without `.d`, of the directories of drop-ins that name the property and may
+/// concern slices below those `above` pods.
+fn about(roots: &Roots, above: &[String]) -> Vec<String> {
     let concerns = |name: &str| {
         name == "slice" || is_slice(name) && above.iter().any(|slice| shares_prefix(slice, name))
     };
-    children(folder)
-        .iter()
-        .filter_map(|path| Some((path, path.file_name()?.to_str()?.strip_suffix(".d")?)))
-        .filter(|(path, name)| concerns(name) && children(path).iter().any(|file| sets(file)))
-        .map(|(_, name)| name.to_owned())
+    units::all_drop_in_folders(roots)
+        .into_iter()
+        .filter(|(name, folder)| {
+            concerns(name)
+                && units::conf_files(roots, folder).iter().any(|file| may_set(roots, file))
+        })
+        .map(|(name, _)| name)
         .collect()
 }
 
@@ -77,13 +67,14 @@ fn shares_prefix(one: &str, other: &str) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
-/// Returns true if a drop-in sets the property. The names of those that systemd writes tell.
-fn sets(file: &Path) -> bool {
+/// Returns true if a drop-in sets the property, or if it cannot be read: systemd's answer decides.
+/// The names of those that systemd writes tell.
+fn may_set(roots: &Roots, file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     match name.strip_prefix("50-") {
         Some(property) if property.starts_with(PROPERTY) => true,
         Some("MemorySwapMax.conf") => false,
-        _ => fs::read_to_string(file).is_ok_and(|text| text.contains(PROPERTY)),
+        _ => units::text(roots, file).is_none_or(|text| text.contains(PROPERTY)),
     }
 }
 
@@ -125,6 +116,19 @@ mod tests {
         assert_eq!(candidates(&roots)[4..], both);
         put("/etc/systemd/system/slice.d/site.conf", text);
         assert_eq!(candidates(&roots).len(), 7);
+        // A link is followed below the root. A file that cannot be read may set the property.
+        fs::remove_dir_all(roots.path("/etc/systemd/system")).unwrap();
+        fs::remove_dir_all(roots.path("/run/systemd/transient")).unwrap();
+        assert_eq!(candidates(&roots), usual);
+        put("/opt/drop-ins/site.conf", text);
+        let link = roots.path("/run/systemd/system.attached/kubepods-burstable-podb.slice.d");
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/opt/drop-ins", link).unwrap();
+        assert_eq!(candidates(&roots)[4..], ["kubepods-burstable-podb.slice"]);
+        put("/opt/drop-ins/site.conf", "[Slice]\n");
+        assert_eq!(candidates(&roots), usual);
+        fs::create_dir(roots.path("/opt/drop-ins/unreadable.conf")).unwrap();
+        assert_eq!(candidates(&roots)[4..], ["kubepods-burstable-podb.slice"]);
         let below = roots.with_pods(&["kubelet.slice/kubelet-kubepods.slice".into()]);
         assert_eq!(candidates(&below)[1..3], ["kubelet.slice", "kubelet-kubepods.slice"]);
     }

@@ -1,14 +1,23 @@
 //! Tells if the processes in a container's cgroup are the container's, or still the runtime's.
 
-use std::{fs::File, io::Read};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use procfs::{FromRead, ProcessCGroups};
+use nix::unistd::{SysconfVar, sysconf};
+use procfs::{FromRead, ProcessCGroups, process::Stat};
 
+use super::fields::{self, counter};
 use crate::roots::Roots;
 
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
 /// Upper bound of a path, in bytes.
 const LONGEST_BYTES: u64 = 4096;
+/// Upper bound of all variables of a process, in bytes.
+const MOST_BYTES: u64 = 4 << 20;
 
 /// The programs that the processes of a container run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +76,32 @@ pub fn command_line(roots: &Roots, pid: u32) -> std::io::Result<Vec<u8>> {
 pub fn name_of(roots: &Roots, pid: u32) -> Option<String> {
     let name = read(roots, pid, "comm").ok()?;
     Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+}
+
+/// Returns the variables with which a process has started; `None` if this process may not read them.
+/// A process without a capability reads only those of processes without one.
+pub fn variables(roots: &Roots, pid: u32) -> Option<BTreeMap<String, String>> {
+    let file = File::open(roots.proc(&format!("{pid}/environ"))).ok()?;
+    let mut text = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut text).ok()?;
+    let mut variables = BTreeMap::new();
+    for one in text.split(|byte| *byte == 0) {
+        if let Some((name, value)) = String::from_utf8_lossy(one).split_once('=') {
+            // As in Go, the first of several counts.
+            variables.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+    // A process that ends has none, and a service of systemd always has some.
+    (!variables.is_empty()).then_some(variables)
+}
+
+/// Returns when a process started; accurate to a second.
+pub fn started(roots: &Roots, pid: u32) -> Option<SystemTime> {
+    let ticks = Stat::from_file(roots.proc(&format!("{pid}/stat"))).ok()?.starttime;
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let boot = counter(&fields::read(&roots.proc("stat")).ok()?, "btime")?;
+    let since_boot = ticks / u64::try_from(per_second).ok().filter(|ticks| *ticks > 0)?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(boot.checked_add(since_boot)?))
 }
 
 /// Reads up to a bound, because a process can make its command line arbitrarily long.

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::units::followed;
+use super::units::{followed, place};
 use crate::{
     bounded::read_bounded,
     config::{
@@ -38,27 +38,63 @@ pub fn load(
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<(Settings, Resolved), Problems> {
     let mut layers = Layers::defaults();
-    let directories = DIRECTORIES.map(|directory| roots.path(directory));
-    let main = directories.iter().rev().map(|directory| directory.join(MAIN_FILE));
-    if let Some(file) = main.into_iter().find(|file| file.symlink_metadata().is_ok()) {
-        take_toml(&mut layers, roots, &file);
+    for source in sources(roots) {
+        source.take(&mut layers, roots, &environment);
     }
-    for file in drop_ins(&directories).values() {
-        take_toml(&mut layers, roots, file);
-    }
-    match read(roots, &roots.path(SYSCONFIG)) {
-        Ok(Some(text)) => layers.take_sysconfig(Path::new(SYSCONFIG), &text),
-        Ok(None) => {}
-        Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why.to_string()),
-    }
-    layers.take_environment(environment);
     Settings::valid(layers.resolved()?)
 }
 
-/// Returns where the value of `key` comes from now.
-pub fn origin(roots: &Roots, key: &str) -> Option<SettingOrigin> {
-    let (_, resolved) = load(roots, |name| std::env::var(name).ok()).ok()?;
-    resolved.get(key).map(|(_, origin)| origin.clone())
+/// Returns where the value of `key` comes from now; `None` where the layer that may set it is not
+/// valid. Reads the layers from the highest down to the one that sets it.
+pub fn origin(
+    roots: &Roots,
+    environment: impl Fn(&str) -> Option<String>,
+    key: &str,
+) -> Option<SettingOrigin> {
+    for source in sources(roots).iter().rev() {
+        let mut layer = Layers::defaults();
+        source.take(&mut layer, roots, &environment);
+        match layer.resolved().ok()?.get(key)? {
+            (_, SettingOrigin::Default) => {}
+            (_, origin) => return Some(origin.clone()),
+        }
+    }
+    Some(SettingOrigin::Default)
+}
+
+/// A layer of the configuration above the defaults.
+enum LayerPlace {
+    Toml(PathBuf),
+    Sysconfig,
+    Environment,
+}
+
+/// Returns the layers of the host, lowest first; a file among them may be missing.
+fn sources(roots: &Roots) -> Vec<LayerPlace> {
+    let directories = DIRECTORIES.map(|directory| roots.path(directory));
+    let mut mains = directories.iter().rev().map(|directory| directory.join(MAIN_FILE));
+    let main = mains.find(|file| file.symlink_metadata().is_ok());
+    let files = main.into_iter().chain(drop_ins(&directories).into_values());
+    files.map(LayerPlace::Toml).chain([LayerPlace::Sysconfig, LayerPlace::Environment]).collect()
+}
+
+impl LayerPlace {
+    fn take(
+        &self,
+        layers: &mut Layers,
+        roots: &Roots,
+        environment: &impl Fn(&str) -> Option<String>,
+    ) {
+        match self {
+            Self::Toml(file) => take_toml(layers, roots, file),
+            Self::Sysconfig => match read(roots, &roots.path(SYSCONFIG)) {
+                Ok(Some(text)) => layers.take_sysconfig(Path::new(SYSCONFIG), &text),
+                Ok(None) => {}
+                Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why.to_string()),
+            },
+            Self::Environment => layers.take_environment(environment),
+        }
+    }
 }
 
 /// Returns the drop-ins by name, each from the highest directory that has the name.
@@ -114,7 +150,7 @@ fn read(roots: &Roots, file: &Path) -> Result<Option<String>, UnreadError> {
         return Ok(None);
     }
     match read_bounded(&roots.path(&target)) {
-        Ok(None) if target != *shown => Err(UnreadError::Dangling(target)),
+        Ok(None) if place(roots, &shown).is_symlink() => Err(UnreadError::Dangling(target)),
         read => Ok(read?),
     }
 }

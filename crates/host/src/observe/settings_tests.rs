@@ -481,3 +481,31 @@ fn files_that_are_not_read_get_a_free_name() {
     assert_eq!(settings.verbosity, 3);
     assert_eq!(resolved.get("overcommit-percent").unwrap().0.to_string(), "150");
 }
+
+/// The one that loads everything tells the same.
+#[test]
+fn the_origin_of_one_key_is_that_of_the_highest_layer_which_sets_it() {
+    let (_folder, roots) = host(&[
+        (MAIN, "node.name = \"a\"\n"),
+        ("/etc/wasp-agent/config.d/10-a.toml", "[node]\nname = \"b\"\n"),
+        ("/etc/wasp-agent/config.d/20-b.toml", "log.verbosity = 2\n"),
+    ]);
+    let by_load = |key: &str| {
+        let (_, resolved) = super::load(&roots, |_| None).unwrap();
+        Some(resolved.get(key)?.1.clone())
+    };
+    let by_origin = |key: &str| origin(&roots, |_| None, key);
+    for key in ["node.name", "log.verbosity", "limits.resync-seconds"] {
+        assert_eq!(by_origin(key), by_load(key), "{key}");
+    }
+    assert_eq!(by_origin("no.such.key"), None);
+    let in_environment = |name: &str| (name == "NODE_NAME").then(|| "c".to_owned());
+    let found = origin(&roots, in_environment, "node.name");
+    assert_eq!(found, Some(SettingOrigin::Environment { name: "NODE_NAME" }));
+    // A layer below the one that sets the key is not read; one above it, that is not valid, may set
+    // it.
+    fs::write(roots.path(MAIN), "nonsense = 1\n").unwrap();
+    assert!(matches!(by_origin("node.name"), Some(SettingOrigin::File { line: 2, .. })));
+    fs::write(roots.path("/etc/wasp-agent/config.d/20-b.toml"), "nonsense = 1\n").unwrap();
+    assert_eq!(by_origin("node.name"), None);
+}

@@ -2,11 +2,11 @@
 //! another name of a unit, and drop-ins are those of all its names.
 //!
 //! Source: systemd.unit(5), `src/libsystemd/sd-path/path-lookup.c`, `src/basic/unit-file.c`,
-//! `src/shared/dropin.c`, systemd-system.conf(5).
+//! `src/shared/dropin.c`, `src/shared/conf-parser.c`, systemd-system.conf(5).
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     os::unix::fs::FileTypeExt,
     path::{Component, Path, PathBuf},
@@ -15,7 +15,7 @@ use std::{
 use crate::{bounded::read_lossy, roots::Roots};
 
 /// The directories of units, the first takes precedence.
-pub(crate) const FOLDERS: [&str; 13] = [
+const FOLDERS: [&str; 13] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
     "/run/systemd/transient",
@@ -31,20 +31,23 @@ pub(crate) const FOLDERS: [&str; 13] = [
     "/run/systemd/generator.late",
 ];
 
-/// Where the manager's own configuration has drop-ins, the first takes precedence.
+/// Where the manager's own configuration is, the first takes precedence.
 const MANAGER: [&str; 4] =
     ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
 
-/// Most links from one name of a unit to another.
+/// The types of units that can have other names.
+const WITH_ALIASES: [&str; 6] = ["service", "socket", "target", "device", "timer", "path"];
+
+/// Most links from one name of a unit to another (`FOLLOW_MAX`).
 const LINKS: u8 = 8;
 
 /// A unit's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UnitFile {
+    /// Its own name, to which its other names lead.
+    pub name: String,
     /// The path on the host.
     pub path: PathBuf,
-    /// Its own name, and the names by which it was found.
-    names: Vec<String>,
     /// It starts nothing.
     pub masked: bool,
     pub text: String,
@@ -52,42 +55,81 @@ pub(crate) struct UnitFile {
 
 /// Finds the file of a unit; `None` if there is none.
 pub(crate) fn find(roots: &Roots, name: &str) -> Option<UnitFile> {
-    let mut names = vec![name.to_owned()];
+    let mut name = name.to_owned();
     for _ in 0..LINKS {
-        let name = names.last()?;
-        let in_folder = |folder: &&str| {
-            let path = Path::new(folder).join(name);
-            roots.path(&path).symlink_metadata().is_ok().then_some(path)
+        let path = match entry(roots, &name)? {
+            UnitEntry::File(path) => path,
+            UnitEntry::Alias(of) => {
+                name = of;
+                continue;
+            }
         };
-        let path = FOLDERS.iter().find_map(in_folder)?;
         let real = followed(roots, &path)?;
         let masked = is_empty(&roots.path(&real));
-        let real_name = real.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        // A link to a file of another name in one of the directories is another name of that unit.
-        let is_alias = !masked
-            && FOLDERS.iter().any(|folder| real.parent() == Some(Path::new(folder)))
-            && real_name.as_deref().is_some_and(|of| of != name && suffix(of) == suffix(name));
-        match real_name.filter(|_| is_alias) {
-            Some(of) if !names.contains(&of) => names.push(of),
-            _ => {
-                let text = read_lossy(&roots.path(&real)).ok().flatten().unwrap_or_default();
-                return Some(UnitFile { path, names, masked, text });
-            }
-        }
+        let text = match read_lossy(&roots.path(&real)) {
+            // A link that leads nowhere.
+            Ok(None) if !masked => return None,
+            text => text.ok().flatten().unwrap_or_default(),
+        };
+        return Some(UnitFile { name, path, masked, text });
     }
     None
+}
+
+/// The entry of a unit's name in one of the directories.
+enum UnitEntry {
+    File(PathBuf),
+    /// A unit of this name.
+    Alias(String),
+}
+
+/// Returns the entry of the first directory that has one.
+fn entry(roots: &Roots, name: &str) -> Option<UnitEntry> {
+    FOLDERS.iter().find_map(|folder| {
+        let path = Path::new(folder).join(name);
+        if !place(roots, &path).symlink_metadata().ok()?.is_symlink() {
+            return Some(UnitEntry::File(path));
+        }
+        match target(roots, &path) {
+            // A link out of the directories is the file of a unit, or masks one.
+            None => Some(UnitEntry::File(path)),
+            // systemd ignores a link to the same name, and one between units of two types.
+            Some(of) => is_alias(name, &of).then_some(UnitEntry::Alias(of)),
+        }
+    })
+}
+
+/// Returns the name that a link in one of the directories gives to another unit in them.
+fn target(roots: &Roots, link: &Path) -> Option<String> {
+    let folder = followed(roots, link.parent()?)?;
+    let to = folder.join(fs::read_link(place(roots, link)).ok()?);
+    let in_folder = followed(roots, to.parent()?)?;
+    let is_there = |known: &str| {
+        let known = Path::new(known);
+        in_folder == known || followed(roots, known).is_some_and(|real| real == in_folder)
+    };
+    if !FOLDERS.iter().any(|known| is_there(known)) {
+        return None;
+    }
+    to.file_name()?.to_str().map(str::to_owned)
+}
+
+fn is_alias(name: &str, of: &str) -> bool {
+    name != of
+        && suffix(name) == suffix(of)
+        && suffix(of).is_some_and(|kind| WITH_ALIASES.contains(&kind))
 }
 
 /// Returns the path of a drop-in such as `system.slice.d/10.conf`, if it is not masked.
 pub(crate) fn find_drop_in(roots: &Roots, name: &str) -> Option<PathBuf> {
     let mut paths = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
-    let path = paths.find(|path| roots.path(path).symlink_metadata().is_ok())?;
+    let path = paths.find(|path| place(roots, path).symlink_metadata().is_ok())?;
     is_in_effect(roots, &path).then_some(path)
 }
 
 /// Returns false for a file that is missing, or empty or a link to /dev/null.
 pub(crate) fn is_in_effect(roots: &Roots, path: &Path) -> bool {
-    roots.path(path).symlink_metadata().is_ok()
+    place(roots, path).symlink_metadata().is_ok()
         && followed(roots, path).is_some_and(|real| !is_empty(&roots.path(real)))
 }
 
@@ -95,63 +137,193 @@ impl UnitFile {
     /// Returns the paths on the host of the unit's file and its drop-ins.
     pub(crate) fn files(&self, roots: &Roots) -> Vec<PathBuf> {
         let mut files = vec![self.path.clone()];
-        files.extend(found(roots, self.folders().into_iter()).into_values());
+        files.extend(drop_ins(roots, &self.name));
         files
     }
 
     /// Returns the texts of the unit's drop-ins, in the order in which they count.
     pub(crate) fn drop_ins(&self, roots: &Roots) -> Vec<String> {
-        texts(roots, self.folders().into_iter())
+        drop_ins(roots, &self.name).iter().filter_map(|path| text(roots, path)).collect()
     }
 
-    /// Returns the directories of the unit's drop-ins, the first takes precedence.
-    fn folders(&self) -> Vec<PathBuf> {
-        let mut folders = Vec::new();
-        for name in &self.names {
-            folders.push(format!("{name}.d"));
-            // `a-b.service` also has `a-.service.d`.
-            let Some((stem, suffix)) = name.rsplit_once('.') else { continue };
-            let dashes = stem.rmatch_indices('-').map(|(at, _)| &stem[..=at]);
-            folders.extend(
-                dashes.filter(|stem| *stem != "-").map(|stem| format!("{stem}.{suffix}.d")),
-            );
+    /// Returns the directories that can have drop-ins of the unit, whether they exist or not.
+    pub(crate) fn drop_in_folders(&self, roots: &Roots) -> Vec<PathBuf> {
+        folders_of(&names_of(roots, &self.name))
+    }
+}
+
+/// Returns the paths on the host of a unit's drop-ins, in the order in which they count. A masked one
+/// is among them. The unit needs no file of its own, and `name` is its own name.
+pub(crate) fn drop_ins(roots: &Roots, name: &str) -> Vec<PathBuf> {
+    let folders = folders_of(&names_of(roots, name));
+    found(roots, folders.into_iter()).into_values().collect()
+}
+
+/// Returns the directories of drop-ins that exist, each with the name that it serves: a unit, a
+/// prefix of units that ends in a dash, or a type of units.
+pub(crate) fn all_drop_in_folders(roots: &Roots) -> Vec<(String, PathBuf)> {
+    let folders = FOLDERS.iter().flat_map(|folder| {
+        let names = entries(roots, Path::new(folder)).into_iter();
+        names.map(move |name| (name, Path::new(folder)))
+    });
+    let served = folders.filter_map(|(name, folder)| {
+        let of = name.to_str()?.strip_suffix(".d")?.to_owned();
+        Some((of, folder.join(name)))
+    });
+    served.collect()
+}
+
+/// Returns the files in a directory of drop-ins, as paths on the host.
+pub(crate) fn conf_files(roots: &Roots, folder: &Path) -> Vec<PathBuf> {
+    found(roots, std::iter::once(folder.to_owned())).into_values().collect()
+}
+
+/// Returns the text of a unit's file or drop-in; `None` if it cannot be read.
+pub(crate) fn text(roots: &Roots, path: &Path) -> Option<String> {
+    let real = followed(roots, path)?;
+    if is_empty(&roots.path(&real)) {
+        return Some(String::new());
+    }
+    read_lossy(&roots.path(real)).ok().flatten()
+}
+
+/// Returns all names of a unit, its own first.
+fn names_of(roots: &Roots, own: &str) -> Vec<String> {
+    let mut names = vec![own.to_owned()];
+    if !suffix(own).is_some_and(|kind| WITH_ALIASES.contains(&kind)) {
+        return names;
+    }
+    let mut links: Vec<(String, String)> = Vec::new();
+    for folder in FOLDERS {
+        let entries = followed(roots, Path::new(folder)).map(|real| fs::read_dir(roots.path(real)));
+        for entry in entries.and_then(Result::ok).into_iter().flatten().flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if suffix(&name) != suffix(own)
+                || !entry.file_type().is_ok_and(|kind| kind.is_symlink())
+            {
+                continue;
+            }
+            let to = fs::read_link(entry.path()).ok();
+            if let Some(of) = to.as_deref().and_then(Path::file_name).and_then(OsStr::to_str) {
+                links.push((name, of.to_owned()));
+            }
         }
-        folders.extend(self.names.first().and_then(|name| Some(format!("{}.d", suffix(name)?))));
-        let folders = folders
-            .iter()
-            .flat_map(|name| FOLDERS.iter().map(move |folder| Path::new(folder).join(name)));
-        folders.collect()
+    }
+    // A link may lead to another one.
+    for _ in 0..LINKS {
+        let known = names.len();
+        for (name, of) in &links {
+            // The first directory counts.
+            let leads = || matches!(entry(roots, name), Some(UnitEntry::Alias(to)) if to == *of);
+            if names.contains(of) && !names.contains(name) && leads() {
+                names.push(name.clone());
+            }
+        }
+        if names.len() == known {
+            break;
+        }
+    }
+    names
+}
+
+/// Returns the directories of the drop-ins of a unit with these names, the first takes precedence.
+fn folders_of(names: &[String]) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for name in names {
+        let mut levels = Vec::new();
+        push_levels(name, &mut levels);
+        for folder in FOLDERS {
+            folders.extend(levels.iter().map(|of| Path::new(folder).join(format!("{of}.d"))));
+        }
+    }
+    if let Some(kind) = names.first().and_then(|name| suffix(name)) {
+        folders.extend(FOLDERS.map(|folder| Path::new(folder).join(format!("{kind}.d"))));
+    }
+    folders
+}
+
+/// Adds a name, the template of an instance, and the prefixes that end in a dash. `a-b@c.service` has
+/// `a-b@.service`, `a-.service`, `a-@c.service` and `a-@.service`, in this order (systemd 252,
+/// `systemd-analyze verify`).
+fn push_levels(name: &str, levels: &mut Vec<String>) {
+    levels.push(name.to_owned());
+    let Some((stem, kind)) = name.rsplit_once('.') else { return };
+    let (prefix, instance) = match stem.split_once('@') {
+        Some((prefix, instance)) => (prefix, Some(instance)),
+        None => (stem, None),
+    };
+    let instance = instance.filter(|instance| !instance.is_empty());
+    if instance.is_some() {
+        push_levels(&format!("{prefix}@.{kind}"), levels);
+    }
+    let dash = prefix.strip_suffix('-').unwrap_or(prefix).rfind('-').filter(|at| *at > 0);
+    if let Some(at) = dash {
+        let instance = instance.map(|of| format!("@{of}")).unwrap_or_default();
+        push_levels(&format!("{}{instance}.{kind}", &prefix[..=at]), levels);
     }
 }
 
 /// Returns the variables that systemd gives to all services, as assignments with quotes.
 pub(crate) fn default_environment(roots: &Roots) -> Vec<String> {
-    let main = read_lossy(&roots.path("/etc/systemd/system.conf")).ok().flatten();
-    // Without it, that of the distribution.
-    let main = main.or_else(|| read_lossy(&roots.path("/usr/lib/systemd/system.conf")).ok()?);
+    let mut mains = MANAGER.iter().map(|folder| Path::new(folder).join("system.conf"));
+    let main = mains.find_map(|path| text(roots, &path));
     let drop_ins = MANAGER.iter().map(|folder| Path::new(folder).join("system.conf.d"));
-    main.into_iter().chain(texts(roots, drop_ins)).collect()
+    let drop_ins = found(roots, drop_ins).into_values();
+    main.into_iter().chain(drop_ins.filter_map(|path| text(roots, &path))).collect()
+}
+
+/// Calls `each` for every key in the sections of this name.
+pub(crate) fn in_section(text: &str, wanted: &str, mut each: impl FnMut(&str, &str)) {
+    let mut section = String::new();
+    for line in logical_lines(text) {
+        let line = line.trim();
+        // systemd ignores a line that is not UTF-8.
+        if line.contains(char::REPLACEMENT_CHARACTER) {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            name.clone_into(&mut section);
+        } else if section == wanted
+            && let Some((key, value)) = line.split_once('=')
+        {
+            each(key.trim(), value.trim());
+        }
+    }
+}
+
+/// Removes comments, and joins lines that end with a backslash.
+fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut begun: Option<String> = None;
+    // A mark of the byte order may come first.
+    for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
+        if line.trim_start().starts_with(['#', ';']) {
+            continue;
+        }
+        let whole = begun.take().unwrap_or_default() + line;
+        // Two backslashes are one that is meant.
+        let backslashes = whole.len() - whole.trim_end_matches('\\').len();
+        match whole.strip_suffix('\\') {
+            Some(start) if backslashes % 2 == 1 => begun = Some(format!("{start} ")),
+            _ => lines.push(whole),
+        }
+    }
+    lines.extend(begun);
+    lines
 }
 
 fn suffix(name: &str) -> Option<&str> {
     Some(name.rsplit_once('.')?.1)
 }
 
-/// Returns the texts of `*.conf` in `folders` by file name; the first directory counts, and an empty
-/// file hides those of its name.
-fn texts(roots: &Roots, folders: impl Iterator<Item = PathBuf>) -> Vec<String> {
-    let read = |path: PathBuf| read_lossy(&roots.path(followed(roots, &path)?)).ok().flatten();
-    found(roots, folders).into_values().filter_map(read).collect()
-}
-
-/// Returns the paths on the host of `*.conf` in `folders`; the first directory counts.
+/// Returns the paths on the host of `*.conf` in `folders` by file name; the first directory counts.
 fn found(roots: &Roots, folders: impl Iterator<Item = PathBuf>) -> BTreeMap<OsString, PathBuf> {
     let mut found: BTreeMap<OsString, PathBuf> = BTreeMap::new();
     for folder in folders {
-        let entries = fs::read_dir(roots.path(&folder)).into_iter().flatten().flatten();
-        for name in entries.map(|entry| entry.file_name()) {
-            let path = folder.join(&name);
-            if path.extension().is_some_and(|suffix| suffix == "conf") {
+        for name in entries(roots, &folder) {
+            let is_hidden = name.as_encoded_bytes().starts_with(b".");
+            if !is_hidden && Path::new(&name).extension() == Some(OsStr::new("conf")) {
+                let path = folder.join(&name);
                 found.entry(name).or_insert(path);
             }
         }
@@ -159,25 +331,56 @@ fn found(roots: &Roots, folders: impl Iterator<Item = PathBuf>) -> BTreeMap<OsSt
     found
 }
 
-/// Follows the links of the last part of a path; `None` for too many. The result is a path on the
-/// host, for a link may be absolute.
+fn entries(roots: &Roots, folder: &Path) -> Vec<OsString> {
+    let real = followed(roots, folder).map(|real| fs::read_dir(roots.path(real)));
+    let entries = real.and_then(Result::ok).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
+}
+
+/// Returns the place on this machine of a path on the host, and follows the links above its last
+/// part.
+pub(super) fn place(roots: &Roots, path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| followed(roots, folder));
+    match folder.zip(path.file_name()) {
+        Some((folder, name)) => roots.path(folder.join(name)),
+        None => roots.path(path),
+    }
+}
+
+/// Follows the links of all parts of a path below the root; `None` for too many. The result is a
+/// path on the host, for a link may be absolute.
 pub(super) fn followed(roots: &Roots, path: &Path) -> Option<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..40 {
-        let Ok(target) = fs::read_link(roots.path(&path)) else { return Some(path) };
-        let joined = path.parent()?.join(target);
-        path = PathBuf::new();
-        for part in joined.components() {
-            match part {
-                Component::ParentDir => {
-                    path.pop();
-                }
-                Component::CurDir => {}
-                part => path.push(part),
+    let mut real = PathBuf::from("/");
+    let mut rest: Vec<PathBuf> = reversed(path);
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        match part.components().next() {
+            Some(Component::ParentDir) => {
+                real.pop();
             }
+            Some(Component::Normal(name)) => {
+                let at = real.join(name);
+                let Ok(target) = fs::read_link(roots.path(&at)) else {
+                    real = at;
+                    continue;
+                };
+                links += 1;
+                if links > 40 {
+                    return None;
+                }
+                if target.is_absolute() {
+                    real = PathBuf::from("/");
+                }
+                rest.extend(reversed(&target));
+            }
+            _ => {}
         }
     }
-    None
+    Some(real)
+}
+
+fn reversed(path: &Path) -> Vec<PathBuf> {
+    path.components().rev().map(|part| Path::new(&part).to_owned()).collect()
 }
 
 /// systemd's `null_or_empty`: an empty file, a device such as /dev/null, or nothing.
@@ -192,74 +395,5 @@ fn is_empty(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
-        let folder = tempfile::tempdir().unwrap();
-        let roots = Roots::at(folder.path());
-        for (path, text) in files {
-            fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
-            fs::write(roots.path(path), text).unwrap();
-        }
-        (folder, roots)
-    }
-
-    #[test]
-    fn a_unit_is_masked_in_each_way_that_systemd_has() {
-        let (_folder, roots) = host(&[("/usr/lib/systemd/system/a.service", "[Service]\n")]);
-        let masked = || find(&roots, "a.service").map(|unit| unit.masked);
-        assert_eq!(masked(), Some(false));
-        assert_eq!(find(&roots, "b.service"), None);
-        for folder in ["/etc/systemd/system", "/run/systemd/system", "/etc/systemd/system.control"]
-        {
-            let place = roots.path(folder).join("a.service");
-            fs::create_dir_all(place.parent().unwrap()).unwrap();
-            for target in ["/dev/null", "../../../dev/null"] {
-                symlink(target, &place).unwrap();
-                assert_eq!(masked(), Some(true), "{folder} {target}");
-                fs::remove_file(&place).unwrap();
-            }
-            fs::write(&place, "").unwrap();
-            assert_eq!(masked(), Some(true), "{folder}: an empty file");
-            fs::write(&place, "[Service]\n").unwrap();
-            assert_eq!(
-                find(&roots, "a.service").unwrap().path,
-                Path::new(folder).join("a.service")
-            );
-            fs::remove_file(&place).unwrap();
-        }
-        // A directory with lower precedence does not mask.
-        fs::create_dir_all(roots.path("/run/systemd/generator.late")).unwrap();
-        fs::write(roots.path("/run/systemd/generator.late/a.service"), "").unwrap();
-        assert_eq!(masked(), Some(false));
-    }
-
-    #[test]
-    fn drop_ins_are_those_of_all_names() {
-        let unit = "/usr/lib/systemd/system/snap-kubelet-daemon.service";
-        let (_folder, roots) = host(&[
-            (unit, "main"),
-            ("/etc/systemd/system/kubelet.service.d/30.conf", "30"),
-            ("/run/systemd/system/snap-.service.d/10.conf", "10"),
-            ("/etc/systemd/system/snap-kubelet-.service.d/20.conf", "20"),
-            ("/usr/lib/systemd/system/service.d/05.conf", "05"),
-            ("/usr/lib/systemd/system/service.d/30.conf", "of all services"),
-            ("/usr/lib/systemd/system/snap-kubelet-daemon.service.d/40.conf", "40"),
-            ("/etc/systemd/system/snap-kubelet-daemon.service.d/40.conf", ""),
-            ("/etc/systemd/system/snap-kubelet-daemon.service.d/50", "no suffix"),
-        ]);
-        symlink(unit, roots.path("/etc/systemd/system/kubelet.service")).unwrap();
-        let unit = find(&roots, "kubelet.service").unwrap();
-        assert_eq!(unit.text, "main");
-        assert_eq!(unit.drop_ins(&roots), ["05", "10", "20", "30", ""]);
-        // A link to a file elsewhere is no other name.
-        let (_folder, roots) = host(&[("/opt/x.service", "x"), ("/etc/systemd/system/y", "")]);
-        symlink("/opt/x.service", roots.path("/etc/systemd/system/kubelet.service")).unwrap();
-        assert_eq!(find(&roots, "kubelet.service").unwrap().names, ["kubelet.service"]);
-        symlink("loop.service", roots.path("/etc/systemd/system/loop.service")).unwrap();
-        assert_eq!(find(&roots, "loop.service"), None);
-    }
-}
+#[path = "units_tests.rs"]
+mod tests;

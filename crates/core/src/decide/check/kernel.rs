@@ -3,7 +3,7 @@
 use super::{CheckOutcome, answered, fail, ok, skip, warn};
 use crate::{
     config::settings::{ProtectionSettings, ReclaimMode, Settings, SwapKind},
-    decide::protection::{Swap, oomd_in, oomd_remedy, protection},
+    decide::protection::{Swap, oomd_in, oomd_remedy, oomd_shown, oomd_unknown, protection},
     model::{
         check::{Asked, BusFacts, HostFacts},
         protection::SliceFacts,
@@ -255,7 +255,7 @@ pub(super) fn tmpfs_noswap(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         "# or boot Linux 6.4 or later: the kubelet then mounts tmpfs with noswap",
     ];
     let encrypted = !facts.swap.areas.is_empty()
-        && facts.swap.areas.iter().all(|area| area.encrypted || area.disks.is_empty());
+        && facts.swap.areas.iter().all(|area| area.encrypted || area.in_ram);
     match (facts.kernel.pod_tmpfs, facts.kernel.release.as_deref().and_then(version)) {
         ((_, 1..), _) | ((0, _), None) if encrypted => ok("swap is encrypted or in RAM"),
         ((all, swappable @ 1..), _) => warn(
@@ -292,9 +292,12 @@ pub(super) fn systemd_oomd(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         Ok(bus) => bus,
         Err(outcome) => return outcome,
     };
-    match &bus.oomd[..] {
-        [] => ok("kills no pods"),
-        slices => warn(format!("kills pods in {} when memory is short", oomd_in(slices)), [])
+    match (&bus.oomd.kills[..], &bus.oomd.unknown) {
+        ([], None) => ok("kills no pods"),
+        ([], Some((slices, why))) => {
+            warn(oomd_unknown(slices, why), []).with([oomd_shown(slices)].into())
+        }
+        (slices, _) => warn(format!("kills pods in {} when memory is short", oomd_in(slices)), [])
             .with(oomd_remedy(slices)),
     }
 }

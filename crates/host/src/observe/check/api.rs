@@ -13,7 +13,10 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, api::PostParams};
 
 use crate::{
-    config::settings::{SchedulingGuard, Settings},
+    config::{
+        layers::Resolved,
+        settings::{SchedulingGuard, Settings},
+    },
     model::{
         check::{
             ACCESSES, AccessCheck, AccessSubject, ApiFacts, CredentialFacts, PATCH_NODE, Permission,
@@ -25,7 +28,6 @@ use crate::{
         errors::chain,
         node::WireNode,
     },
-    observe::settings::origin,
     roots::Roots,
 };
 
@@ -33,7 +35,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads the credentials, queries the node, and then queries all permissions in parallel.
-pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
+pub async fn facts(roots: &Roots, settings: &Settings, resolved: Option<&Resolved>) -> ApiFacts {
     let credentials = match credentials::load(roots, settings).await {
         Ok(credentials) => credentials,
         Err(error) => {
@@ -75,7 +77,7 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
             certificate_expires: credentials.certificate_expires,
             certificate_begins: credentials.certificate_begins,
             certificate_name: credentials.certificate_name,
-            name_origin: origin(roots, "node.name"),
+            name_origin: resolved.and_then(|all| Some(all.get("node.name")?.1.clone())),
             now: SystemTime::now(),
         }),
     }

@@ -47,7 +47,7 @@ pub async fn gather(
     let node = node::memory(roots).map_err(Unknown::of);
     let page_bytes = node.as_ref().map_or(4096, |node| node.page_bytes);
     let api = match scope.api {
-        Ok(()) => Asked::Answered(api::facts(roots, settings).await),
+        Ok(()) => Asked::Answered(api::facts(roots, settings, configuration.ok()).await),
         Err(why) => Asked::NotAsked(why),
     };
     let minor = match &api {

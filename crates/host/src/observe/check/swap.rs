@@ -1,13 +1,26 @@
 //! Facts about active swap and its place.
 
-use std::{io, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::settings::{SwapKind, SwapSettings},
-    model::check::{Asked, SwapArea, SwapFacts},
+    model::{
+        check::{Asked, SwapArea, SwapFacts},
+        host::SwapDevice,
+    },
     observe::{
-        disks, node,
-        swap::{area::swap_header, unescaped, zram},
+        disks,
+        mounts::{Mount, mount_of, mounts, mounts_of_host},
+        node,
+        swap::{
+            area::{header, opened},
+            unescaped, zram,
+        },
     },
     roots::Roots,
 };
@@ -15,9 +28,23 @@ use crate::{
 /// The directories that containers and the kubelet write to, and the control plane's database.
 const BESIDE: [&str; 2] = ["/var", "/var/lib/etcd"];
 
+/// Swapfiles that have been identified. A later look reads nothing of an unchanged file: its disk
+/// may have failed, and never answer.
+#[derive(Clone, Debug, Default)]
+pub struct KnownSwapfiles(BTreeMap<PathBuf, Stamp>);
+
+/// Bytes in use; device, inode, length, and time of the last change.
+type Stamp = (u64, [u64; 3], (i64, i64));
+
 /// Returns the devices that hold swap now.
 pub fn areas(roots: &Roots) -> Vec<SwapArea> {
+    areas_again(roots, &mut KnownSwapfiles::default())
+}
+
+/// As [`areas`], but reads a swapfile only if it is not `known`.
+pub fn areas_again(roots: &Roots, known: &mut KnownSwapfiles) -> Vec<SwapArea> {
     let page_bytes = node::memory(roots).map_or(4096, |node| node.page_bytes);
+    let [own, hosts] = [mounts(roots), mounts_of_host(roots)];
     node::swap_devices(roots)
         .into_iter()
         .map(|device| {
@@ -30,14 +57,11 @@ pub fn areas(roots: &Roots) -> Vec<SwapArea> {
                     None => (false, path),
                 };
             let is_known = written_to.starts_with("/dev")
-                || match swap_header(roots, &written_to, page_bytes) {
-                    Ok(header) => header.is_some(),
-                    Err(error) => {
+                || is_same_mount(&own, &hosts, &written_to)
+                    && known.has(roots, &device, &written_to, page_bytes).unwrap_or_else(|error| {
                         tracing::debug!("cannot read {}: {error}", written_to.display());
-                        // A service may not read every file, but its path is the host's.
-                        error.kind() != io::ErrorKind::NotFound
-                    }
-                };
+                        false
+                    });
             let on_disk = !in_ram && is_known;
             let disks = if on_disk { disks_of(roots, &written_to) } else { Vec::new() };
             SwapArea {
@@ -50,6 +74,43 @@ pub fn areas(roots: &Roots) -> Vec<SwapArea> {
             }
         })
         .collect()
+}
+
+impl KnownSwapfiles {
+    /// Returns true if the file at `path` is the swapfile that is `on`. The kernel tells its path and
+    /// its size. The path leads elsewhere if another file system was mounted over it.
+    fn has(
+        &mut self,
+        roots: &Roots,
+        on: &SwapDevice,
+        path: &Path,
+        page_bytes: u64,
+    ) -> io::Result<bool> {
+        let file = opened(roots, path)?;
+        let of = file.metadata()?;
+        let identity = [of.dev(), of.ino(), of.len()];
+        let stamp = (on.size_bytes, identity, (of.ctime(), of.ctime_nsec()));
+        if self.0.get(path) == Some(&stamp) {
+            return Ok(true);
+        }
+        let fits = header(&file, page_bytes)?.is_some_and(|header| {
+            // The first page holds the header.
+            let bytes = u64::from(header.pages).saturating_mul(page_bytes);
+            bytes.checked_sub(page_bytes) == Some(on.size_bytes) && of.len() >= bytes
+        });
+        match fits {
+            true => self.0.insert(path.to_owned(), stamp),
+            false => self.0.remove(path),
+        };
+        Ok(fits)
+    }
+}
+
+/// Returns true if `path` is on the same file system for this process and for the host: a service can
+/// have its own one there.
+fn is_same_mount(own: &[Mount], hosts: &[Mount], path: &Path) -> bool {
+    let device = |mounts| mount_of(mounts, path).map(|mount| mount.device);
+    device(own) == device(hosts)
 }
 
 pub(super) fn facts(
@@ -125,7 +186,13 @@ mod tests {
             std::fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
             std::fs::write(roots.path(path), text).unwrap();
         };
-        put("/proc/swaps", b"Filename Type Size Used Priority\n/var/a\\040b file 1024 0 10\n");
+        let page_bytes = node::memory(&roots).map_or(4096, |node| node.page_bytes);
+        let swaps = |bytes: u64| {
+            let kib = bytes / 1024;
+            format!("Filename Type Size Used Priority\n/var/a\\040b file {kib} 0 10\n")
+        };
+        // The kernel does not count the header's page.
+        put("/proc/swaps", swaps((1 << 20) - page_bytes).as_bytes());
         put("/proc/self/mountinfo", b"21 1 253:0 / / rw - ext4 /dev/mapper/root rw\n");
         put("/sys/devices/dm-0/dev", b"253:0\n");
         put("/sys/devices/dm-0/dm/uuid", b"CRYPT-LUKS2-x\n");
@@ -136,10 +203,54 @@ mod tests {
         assert!(!seen().encrypted && seen().disks.is_empty(), "no such file");
         put("/var/a b", b"not a swapfile");
         assert!(!seen().encrypted && seen().disks.is_empty(), "a file of the other mount");
-        let page_bytes = node::memory(&roots).map_or(4096, |node| node.page_bytes);
         let header = SwapHeader::ours(1 << 20, page_bytes, Uuid::nil()).unwrap();
-        put("/var/a b", &header.to_page(usize::try_from(page_bytes).unwrap()));
+        let mut file = header.to_page(usize::try_from(page_bytes).unwrap());
+        put("/var/a b", &file);
+        assert!(seen().disks.is_empty(), "shorter than its header says");
+        file.resize(1 << 20, 0);
+        put("/var/a b", &file);
         assert!(seen().encrypted);
         assert_eq!(seen().disks, ["/dev/dm-0"]);
+        put("/proc/swaps", swaps((2 << 20) - page_bytes).as_bytes());
+        assert!(seen().disks.is_empty(), "another swapfile, of another size");
+        put("/proc/swaps", swaps((1 << 20) - page_bytes).as_bytes());
+        let over = "21 1 253:0 / / rw - ext4 /dev/mapper/root rw\n22 21 8:1 / /var rw - ext4 /dev/sda1 rw\n";
+        put("/proc/1/mountinfo", over.as_bytes());
+        assert!(seen().disks.is_empty(), "the host has another file system there");
+        put("/proc/self/mountinfo", over.as_bytes());
+        put("/sys/dev/block/8:1/dev", b"8:1\n");
+        assert!(!seen().encrypted && seen().disks == ["/dev/8:1"]);
+        // A file that cannot be opened, or a link, is not known either.
+        std::fs::rename(roots.path("/var"), roots.path("/srv")).unwrap();
+        std::os::unix::fs::symlink("srv", roots.path("/var")).unwrap();
+        assert!(seen().disks.is_empty(), "below a link");
+    }
+
+    #[test]
+    fn an_unchanged_swapfile_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let header = SwapHeader::ours(1 << 20, 4096, Uuid::nil()).unwrap();
+        let mut content = header.to_page(4096);
+        content.resize(1 << 20, 0);
+        let path = Path::new("/swapfile");
+        let on = SwapDevice {
+            path: "/swapfile".to_owned(),
+            kind: "file".to_owned(),
+            size_bytes: (1 << 20) - 4096,
+            used_bytes: 0,
+            priority: 0,
+        };
+        let mut known = KnownSwapfiles::default();
+        let mut has = |on: &SwapDevice| known.has(&roots, on, path, 4096);
+        assert!(has(&on).is_err(), "no file");
+        std::fs::write(roots.path(path), &content).unwrap();
+        assert!(has(&on).unwrap() && has(&on).unwrap());
+        assert!(!has(&SwapDevice { size_bytes: 1 << 20, ..on.clone() }).unwrap());
+        assert!(has(&on).unwrap());
+        // Another file at the same path.
+        std::fs::write(roots.path("/other"), vec![0; 1 << 20]).unwrap();
+        std::fs::rename(roots.path("/other"), roots.path(path)).unwrap();
+        assert!(!has(&on).unwrap());
     }
 }

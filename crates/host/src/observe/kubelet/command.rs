@@ -166,7 +166,7 @@ fn by_unit(
 fn environment_files(roots: &Roots) -> impl FnMut(&PathBuf) -> Vec<String> {
     |pattern| {
         let files = globbed(roots, pattern).into_iter();
-        files.filter_map(|path| read_lossy(&roots.path(path)).ok().flatten()).collect()
+        files.filter_map(|path| units::text(roots, &path)).collect()
     }
 }
 
@@ -321,20 +321,28 @@ fn on_disk(roots: &Roots, unit: &str) -> Option<Service> {
     let mut service = Service::of_manager(units::default_environment(roots));
     let unit = units::find(roots, unit)?;
     if !unit.masked {
-        service.read(&unit.text);
+        service.read(&unit.name, &unit.text);
         for drop_in in unit.drop_ins(roots) {
-            service.read(&drop_in);
+            service.read(&unit.name, &drop_in);
         }
     }
     Some(service)
 }
 
-/// Returns the files of the kubelet's unit, and its environment files, that contain `flag`.
-pub fn files_with(roots: &Roots, flag: &str) -> Vec<PathBuf> {
-    let mut files = units::find(roots, UNIT).map(|unit| unit.files(roots)).unwrap_or_default();
-    let service = on_disk(roots, UNIT).unwrap_or_default();
+/// Returns the files of a unit, the directories of its drop-ins, and its environment files.
+pub fn files_of_unit(roots: &Roots, unit: &str) -> Vec<PathBuf> {
+    let Some(found) = units::find(roots, unit) else { return Vec::new() };
+    let mut files = found.files(roots);
+    files.extend(found.drop_in_folders(roots));
+    let service = on_disk(roots, unit).unwrap_or_default();
     let patterns = service.environment_files.iter().map(|(pattern, _)| pattern);
     files.extend(patterns.flat_map(|pattern| globbed(roots, pattern)));
+    files
+}
+
+/// Returns the files of the kubelet's unit, and its environment files, that contain `flag`.
+pub fn files_with(roots: &Roots, flag: &str) -> Vec<PathBuf> {
+    let mut files = files_of_unit(roots, UNIT);
     files.extend(KUBEADM.map(|(path, _)| PathBuf::from(path)));
     let mut seen = Vec::new();
     files.retain(|file| {

@@ -21,7 +21,7 @@ use std::{
 };
 
 pub use bus::service;
-pub use command::{Kubelet, UNIT, command_line, of_unit};
+pub use command::{Kubelet, UNIT, command_line, files_of_unit, of_unit};
 use command::{KubeletCommand, kubeadm};
 use document::Document;
 use error::KIND;

@@ -586,7 +586,7 @@ proptest! {
             let _ = config.pods_roots();
         }
         let mut service = Service::default();
-        service.read(&unit);
+        service.read("kubelet.service", &unit);
         let _ = service.command_line(|_| Some(unit.clone()));
         if let Ok(Some(bytes)) = threshold(&text, 1 << 40) {
             prop_assert!(!text.ends_with('%') || bytes <= 1 << 40, "{text}");

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use crate::observe::units::in_section;
+
 /// The command line of a unit, before the expansion of variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
@@ -33,7 +35,7 @@ impl Service {
                 if key == "DefaultEnvironment" {
                     match value {
                         "" => default_environment.clear(),
-                        _ => default_environment.extend(assignments(value)),
+                        _ => default_environment.extend(assignments(value, "")),
                     }
                 }
             });
@@ -41,27 +43,29 @@ impl Service {
         Self { default_environment, ..Self::default() }
     }
 
-    /// Applies `[Service]` of one file on top of the previous ones.
-    pub fn read(&mut self, text: &str) {
+    /// Applies `[Service]` of one file of `unit` on top of the previous ones.
+    pub fn read(&mut self, unit: &str, text: &str) {
         in_section(text, "Service", |key, value| {
             match key {
                 "ExecStart" if value.is_empty() => self.command.clear(),
-                "ExecStart" => self.command = command(value),
+                "ExecStart" => self.command = command(value, unit),
                 "Environment" if value.is_empty() => self.environment.clear(),
-                "Environment" => self.environment.extend(assignments(value)),
+                "Environment" => self.environment.extend(assignments(value, unit)),
                 "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
                 "EnvironmentFile" => {
                     let path = value.strip_prefix('-');
-                    let file = specifiers(path.unwrap_or(value)).into();
+                    let file = specifiers(path.unwrap_or(value), unit).into();
                     self.environment_files.push((file, path.is_some()));
                 }
                 // `~` is root's home.
                 "WorkingDirectory" => {
-                    let path = specifiers(value.strip_prefix('-').unwrap_or(value));
+                    let path = specifiers(value.strip_prefix('-').unwrap_or(value), unit);
                     self.folder = if path == "~" { "/root".into() } else { path.into() };
                 }
                 "UnsetEnvironment" if value.is_empty() => self.unset.clear(),
-                "UnsetEnvironment" => self.unset.extend(words(&specifiers(value), Escapes::C)),
+                "UnsetEnvironment" => {
+                    self.unset.extend(words(&specifiers(value, unit), Escapes::C))
+                }
                 _ => {}
             }
         });
@@ -97,27 +101,8 @@ impl Service {
     }
 }
 
-/// Calls `each` for every key in the sections of this name.
-fn in_section(text: &str, wanted: &str, mut each: impl FnMut(&str, &str)) {
-    let mut section = String::new();
-    for line in logical_lines(text) {
-        let line = line.trim();
-        // systemd ignores a line that is not UTF-8.
-        if line.contains(char::REPLACEMENT_CHARACTER) {
-            continue;
-        }
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            name.clone_into(&mut section);
-        } else if section == wanted
-            && let Some((key, value)) = line.split_once('=')
-        {
-            each(key.trim(), value.trim());
-        }
-    }
-}
-
-fn assignments(value: &str) -> Vec<(String, String)> {
-    let words = words(&specifiers(value), Escapes::C);
+fn assignments(value: &str, unit: &str) -> Vec<(String, String)> {
+    let words = words(&specifiers(value, unit), Escapes::C);
     words.iter().filter_map(|word| assignment(word)).collect()
 }
 
@@ -132,36 +117,27 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Removes comments, and joins lines that end with a backslash.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut begun: Option<String> = None;
-    for line in text.lines() {
-        if line.trim_start().starts_with(['#', ';']) {
-            continue;
-        }
-        let whole = begun.take().unwrap_or_default() + line;
-        match whole.strip_suffix('\\') {
-            Some(start) => begun = Some(format!("{start} ")),
-            None => lines.push(whole),
-        }
-    }
-    lines.extend(begun);
-    lines
-}
-
-/// Expands the specifiers that occur in the system's kubelet.service, if they are the same on every
-/// host (systemd.unit(5), "Specifiers").
-fn specifiers(text: &str) -> String {
+/// Expands the specifiers that are the same on every host (systemd.unit(5), "Specifiers"). `unit` is
+/// the unit's own name.
+fn specifiers(text: &str, unit: &str) -> String {
+    let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
+    let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
+    let last = prefix.rsplit('-').next().unwrap_or(prefix);
+    let plain = |escaped: &str| escaped.replace('-', "/");
+    let named = if instance.is_empty() { prefix } else { instance };
     let mut result = String::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match (c, chars.clone().next()) {
             ('%', Some('%')) => result.push('%'),
-            ('%', Some('n')) => result.push_str("kubelet.service"),
-            ('%', Some('N' | 'p' | 'P' | 'j' | 'J')) => result.push_str("kubelet"),
-            ('%', Some('i' | 'I')) => {}
-            ('%', Some('f')) => result.push_str("/kubelet"),
+            ('%', Some('n')) => result.push_str(unit),
+            ('%', Some('N')) => result.push_str(stem),
+            ('%', Some('p')) => result.push_str(prefix),
+            ('%', Some('P')) => result.push_str(&plain(prefix)),
+            ('%', Some('j' | 'J')) => result.push_str(last),
+            ('%', Some('i')) => result.push_str(instance),
+            ('%', Some('I')) => result.push_str(&plain(instance)),
+            ('%', Some('f')) => result.push_str(&format!("/{}", plain(named))),
             ('%', Some('E')) => result.push_str("/etc"),
             ('%', Some('S')) => result.push_str("/var/lib"),
             ('%', Some('C')) => result.push_str("/var/cache"),
@@ -170,6 +146,7 @@ fn specifiers(text: &str) -> String {
             ('%', Some('T')) => result.push_str("/tmp"),
             ('%', Some('V')) => result.push_str("/var/tmp"),
             ('%', Some('h')) => result.push_str("/root"),
+            ('%', Some('s')) => result.push_str("/bin/sh"),
             ('%', Some('u' | 'g')) => result.push_str("root"),
             ('%', Some('U' | 'G')) => result.push('0'),
             _ => {
@@ -182,10 +159,10 @@ fn specifiers(text: &str) -> String {
     result
 }
 
-fn command(value: &str) -> Vec<String> {
+fn command(value: &str, unit: &str) -> Vec<String> {
     let without = value.trim_start_matches(['-', ':', '+', '!', '@', '|']);
     let prefix = &value[..value.len() - without.len()];
-    let mut words = words(&specifiers(without), Escapes::C);
+    let mut words = words(&specifiers(without, unit), Escapes::C);
     if let Some(end) = words.iter().position(|word| word == ";") {
         words.truncate(end);
     }

@@ -51,6 +51,7 @@ fn environment_files_are_read_as_systemd_does() {
 fn command_lines_are_those_of_the_manual() {
     let mut service = Service::default();
     service.read(
+        "kubelet.service",
         "[Service]\nEnvironment=\"ONE=one\" 'TWO=two two'\nExecStart=echo $ONE $TWO ${TWO}\n",
     );
     let line = service.command_line(|_| None);
@@ -84,7 +85,7 @@ fn variables_become_words_or_texts() {
 fn quotes_specifiers_and_escapes_are_systemds() {
     let of = |line: &str| {
         let mut service = Service::default();
-        service.read(&format!("[Service]\nExecStart={line}\n"));
+        service.read("kubelet.service", &format!("[Service]\nExecStart={line}\n"));
         service.command_line(|_| None)
     };
     for (line, expected) in [
@@ -113,11 +114,15 @@ fn a_variable_may_go_on_over_lines() {
 fn a_unit_is_read_with_its_drop_ins() {
     let mut service = Service::default();
     service.read(
+        "kubelet.service",
         "[Unit]\nExecStart=/no\n[Service]\nEnvironment=\"A=x y\" B=2\n\
          EnvironmentFile=-/etc/k.env\nExecStart=/usr/bin/kubelet \\\n# c\n  --x=1 $A\n",
     );
     assert_eq!(service.command, owned(&["/usr/bin/kubelet", "--x=1", "$A"]));
-    service.read("[Service]\nExecStart=\nExecStart=-@/bin/w kubelet \"--y=%%\" ${A} \\x41\n");
+    service.read(
+        "kubelet.service",
+        "[Service]\nExecStart=\nExecStart=-@/bin/w kubelet \"--y=%%\" ${A} \\x41\n",
+    );
     assert_eq!(service.command, owned(&["/bin/w", "--y=%", "${A}", "A"]));
     let line = service.command_line(|path| {
         assert_eq!(path, &PathBuf::from("/etc/k.env"));

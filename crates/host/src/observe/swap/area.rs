@@ -11,8 +11,10 @@ use std::{
 };
 
 use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
     sys::{
+        stat::{Mode, SFlag, fstat},
         statfs::{self, FsType},
         statvfs,
     },
@@ -56,6 +58,9 @@ fn next_path(path: &Path) -> PathBuf {
 }
 
 /// Opens the file at `path`, and follows no symbolic link on the way.
+///
+/// systemd refuses openat2(2) to a service with `RestrictSUIDSGID=`, because its filter cannot see the
+/// flags, which are behind a pointer (`src/shared/seccomp-util.c`, `seccomp_restrict_sxid`).
 pub fn open_beneath(roots: &Roots, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let root = File::open(roots.path("/"))?;
     let relative = path.strip_prefix("/").unwrap_or(path);
@@ -63,13 +68,50 @@ pub fn open_beneath(roots: &Roots, path: &Path, flags: OFlag) -> io::Result<Owne
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    Ok(openat2(root.as_fd(), relative, how)?)
+    match openat2(root.as_fd(), relative, how) {
+        Err(refused) if is_refused(refused) => part_by_part(root.into(), relative, flags),
+        opened => Ok(opened?),
+    }
+}
+
+/// `RestrictSUIDSGID=` answers ENOSYS. A `SystemCallFilter=` that does not have the call yet answers
+/// `SystemCallErrorNumber=`; the call itself may do so too, and then each part does.
+fn is_refused(error: Errno) -> bool {
+    matches!(error, Errno::ENOSYS | Errno::EPERM)
+}
+
+/// Opens like openat2(2) with `RESOLVE_NO_SYMLINKS`, but by one openat(2) for each part of the path.
+fn part_by_part(root: OwnedFd, relative: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let always = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut at = root;
+    let mut parts = relative.components().peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            let opened = openat(at.as_fd(), part.as_os_str(), flags | always, Mode::empty());
+            return Ok(opened?);
+        }
+        let next = openat(at.as_fd(), part.as_os_str(), OFlag::O_PATH | always, Mode::empty())?;
+        if SFlag::from_bits_truncate(fstat(&next)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK {
+            return Err(Errno::ELOOP.into());
+        }
+        at = next;
+    }
+    Err(Errno::ENOENT.into())
 }
 
 /// Returns the header of the swapfile that `path` leads to. The path of a swapfile in use leads
 /// elsewhere if another file system was mounted over it, or if the service has its own one there.
 pub fn swap_header(roots: &Roots, path: &Path, page_bytes: u64) -> io::Result<Option<SwapHeader>> {
-    let file = File::from(open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
+    header(&opened(roots, path)?, page_bytes)
+}
+
+/// Opens any file for reading. O_NONBLOCK: a FIFO must not block.
+pub fn opened(roots: &Roots, path: &Path) -> io::Result<File> {
+    Ok(open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?.into())
+}
+
+/// Returns the header of a swapfile; `None` if the file is something else.
+pub fn header(file: &File, page_bytes: u64) -> io::Result<Option<SwapHeader>> {
     if !file.metadata()?.is_file() {
         return Ok(None);
     }
@@ -80,9 +122,8 @@ pub fn swap_header(roots: &Roots, path: &Path, page_bytes: u64) -> io::Result<Op
 
 /// Identifies the content of `path`.
 pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileError> {
-    // O_NONBLOCK: opening a FIFO must not block.
-    let file = match open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
-        Ok(file) => File::from(file),
+    let file = match opened(roots, path) {
+        Ok(file) => file,
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT) => return Ok(Area::Nothing),
             Some(libc::ELOOP) => {
@@ -173,6 +214,105 @@ mod tests {
         let mut file = header.to_page(4096);
         file.resize(usize::try_from(bytes).unwrap(), 1);
         file
+    }
+
+    /// A service may not call openat2(2).
+    #[test]
+    fn a_path_leads_to_the_same_file_part_by_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), "").unwrap();
+        let link = |to: &str, at: &str| {
+            std::os::unix::fs::symlink(to, folder.path().join(at)).unwrap();
+        };
+        link("b", "a/link");
+        link("file", "a/b/link");
+        link("loop", "loop");
+        let seen = |opened: io::Result<OwnedFd>| match opened {
+            Ok(file) => {
+                let of = File::from(file).metadata().unwrap();
+                Ok((of.dev(), of.ino()))
+            }
+            Err(error) => Err(error.raw_os_error().unwrap()),
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        for (path, error) in [
+            ("a/b/file", None),
+            ("a/./b//file", None),
+            ("a/b/../b/file", None),
+            (".", None),
+            ("a", None),
+            ("a/link/file", Some(libc::ELOOP)),
+            ("a/b/link", Some(libc::ELOOP)),
+            ("loop/x", Some(libc::ELOOP)),
+            ("a/b/file/x", Some(libc::ENOTDIR)),
+            ("a/b/file/..", Some(libc::ENOTDIR)),
+            ("a/c/file", Some(libc::ENOENT)),
+            ("a/c", Some(libc::ENOENT)),
+        ] {
+            let root = || OwnedFd::from(File::open(folder.path()).unwrap());
+            let by_parts = seen(part_by_part(root(), Path::new(path), flags));
+            assert_eq!(by_parts.err(), error, "{path}");
+            assert_eq!(by_parts, seen(open_beneath(&roots, Path::new(path), flags)), "{path}");
+        }
+    }
+
+    /// Refuses openat2(2) to this thread, as the filter of a service does.
+    #[allow(unsafe_code, reason = "prctl(2) copies the filter during the call")]
+    fn refuse_openat2(error: Errno) {
+        let step = |code: u32, jf: u8, k: u32| libc::sock_filter {
+            code: u16::try_from(code).unwrap(),
+            jt: 0,
+            jf,
+            k,
+        };
+        // The call's number is the first word; if it is another one, skip a step.
+        let mut filter = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+            step(
+                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+                1,
+                u32::try_from(libc::SYS_openat2).unwrap(),
+            ),
+            step(
+                libc::BPF_RET | libc::BPF_K,
+                0,
+                libc::SECCOMP_RET_ERRNO | u32::try_from(error as i32).unwrap(),
+            ),
+            step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+        let [one, none] = [1_u32, 0].map(libc::c_ulong::from);
+        let filtered = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, one, none, none, none), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, filtered, &raw const program), 0);
+        }
+    }
+
+    #[test]
+    fn a_swapfile_is_found_where_openat2_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        fs::create_dir(folder.path().join("var")).unwrap();
+        fs::write(folder.path().join("var/swapfile"), swapfile(1 << 20)).unwrap();
+        std::os::unix::fs::symlink("var", folder.path().join("link")).unwrap();
+        for error in [Errno::ENOSYS, Errno::EPERM] {
+            let seen = std::thread::scope(|scope| {
+                let thread = scope.spawn(|| {
+                    refuse_openat2(error);
+                    let root = File::open("/").unwrap();
+                    let refused = openat2(root.as_fd(), ".", OpenHow::new()).unwrap_err();
+                    assert_eq!(refused, error);
+                    let header = |path| swap_header(&roots, Path::new(path), 4096);
+                    (header("/var/swapfile").unwrap(), header("/link/swapfile").unwrap_err())
+                });
+                thread.join().unwrap()
+            });
+            assert!(seen.0.is_some_and(|header| header.is_ours()), "{error}");
+            assert_eq!(seen.1.raw_os_error(), Some(libc::ELOOP), "{error}");
+        }
     }
 
     #[test]

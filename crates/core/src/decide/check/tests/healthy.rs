@@ -1,7 +1,7 @@
 //! The facts of a node without problems, and how the cases change them.
 
 use super::*;
-use crate::model::unknown::Unknown;
+use crate::model::{check::OomdFacts, unknown::Unknown};
 
 pub(super) const GIB: u64 = 1 << 30;
 pub(super) const TARGET: ProgramTarget = ProgramTarget { class: 2, data: 1, machine: 62 };
@@ -134,7 +134,7 @@ pub(super) fn healthy() -> HostFacts {
         guests: vec![guest("vms/a", 4 * GIB, 3 * GIB)],
         openshift_virtualization: false,
         bus: Asked::Answered(BusFacts {
-            oomd: Vec::new(),
+            oomd: OomdFacts::default(),
             units: [
                 ("wasp-agent.service", service("active", "Swap 32.0 GiB: …")),
                 ("wasp-swap.service", service("active", "")),
