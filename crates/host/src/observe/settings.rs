@@ -21,7 +21,7 @@ use crate::{
         value::{Problems, SettingOrigin},
     },
     decide::check::aside,
-    model::check::NotRead,
+    model::{check::NotRead, origin::Origins},
     roots::Roots,
 };
 
@@ -37,6 +37,15 @@ pub fn load(
     roots: &Roots,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<(Settings, Resolved), Problems> {
+    Settings::valid(layers(roots, environment).resolved()?)
+}
+
+/// Returns where each value is set now, even if some are invalid.
+pub fn origins(roots: &Roots) -> Origins {
+    layers(roots, |name| std::env::var(name).ok()).origins()
+}
+
+fn layers(roots: &Roots, environment: impl Fn(&str) -> Option<String>) -> Layers {
     let mut layers = Layers::defaults();
     let directories = DIRECTORIES.map(|directory| roots.path(directory));
     let main = directories.iter().rev().map(|directory| directory.join(MAIN_FILE));
@@ -52,7 +61,7 @@ pub fn load(
         Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why.to_string()),
     }
     layers.take_environment(environment);
-    Settings::valid(layers.resolved()?)
+    layers
 }
 
 /// Returns where the value of `key` comes from now.
