@@ -595,9 +595,9 @@ pub(crate) const BROKEN: &[Broken] = &[
         },
         then: QUIET,
         cause: "cannot write /run/wasp-agent/evictions.json",
-        remedy: "ls -ld /run/wasp-agent",
+        remedy: "mv --backup=numbered /run/wasp-agent/evictions.json",
         check: "agent-problems",
-        paste: false,
+        paste: true,
     },
     Broken {
         name: "a disk that dies, and no room in RAM for its pages",

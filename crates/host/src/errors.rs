@@ -32,8 +32,7 @@ impl FileError {
 
     /// Returns commands for a file of the agent that could not be written.
     pub fn remedy_of_write(&self) -> Vec<String> {
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        unwritable(folder, self.source.raw_os_error())
+        unwritable(&self.path, self.source.kind())
     }
 
     /// The error for a file that can be read, but has invalid content.

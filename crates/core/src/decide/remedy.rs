@@ -1,7 +1,7 @@
 //! Commands that several remedies share: they set a key of the configuration, change the kernel's
 //! command line, or change a file that OpenShift's Machine Config Operator owns.
 
-use std::{fmt::Write, path::Path};
+use std::{fmt::Write, io::ErrorKind, path::Path};
 
 use serde_json::{Value, json};
 
@@ -176,30 +176,36 @@ fn machine_config(pool: &str, own: &str, spec: &Value) -> Value {
     })
 }
 
-/// `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES` and `EPERM` of Linux.
-const FULL: [i32; 2] = [28, 122];
-const READ_ONLY: i32 = 30;
-const FORBIDDEN: [i32; 2] = [13, 1];
-
-/// Returns commands for a file of the agent in `folder` that cannot be written, by the kernel's
-/// error.
-pub fn unwritable(folder: &Path, error: Option<i32>) -> Vec<String> {
+/// Returns commands for a file of the agent that cannot be written, by the kernel's error.
+pub fn unwritable(file: &Path, error: ErrorKind) -> Vec<String> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let aside = |path: &Path| {
+        let path = path.display().to_string();
+        let off = quoted(&format!("{path}.off"));
+        format!("mv --backup=numbered {} {off}", quoted(&path))
+    };
+    let at_its_place = match error {
+        ErrorKind::NotADirectory => Some(aside(folder)),
+        ErrorKind::IsADirectory | ErrorKind::DirectoryNotEmpty => Some(aside(file)),
+        _ => None,
+    };
     let folder = quoted(&folder.display().to_string());
     let look = format!("ls -ld {folder}");
     let restart = "systemctl restart wasp-agent".to_owned();
+    if let Some(aside) = at_its_place {
+        return vec![aside, restart];
+    }
     match error {
-        Some(error) if FULL.contains(&error) => vec![
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => vec![
             format!("df -h {folder}"),
             format!("df -i {folder}"),
             "# then remove large files there".to_owned(),
         ],
-        Some(READ_ONLY) => {
+        ErrorKind::ReadOnlyFilesystem => {
             vec![format!("mount -o remount,rw \"$(findmnt -n -o TARGET -T {folder})\""), restart]
         }
-        Some(error) if FORBIDDEN.contains(&error) => {
-            vec![look, format!("lsattr -d {folder}"), restart]
-        }
-        // A missing directory, or another file at its place: systemd makes it at a start.
+        ErrorKind::PermissionDenied => vec![look, format!("lsattr -d {folder}"), restart],
+        // systemd makes a missing directory at a start.
         _ => vec![look, restart],
     }
 }
@@ -273,10 +279,20 @@ mod tests {
 
     #[test]
     fn a_folder_that_takes_no_file_is_named() {
-        let told = |error| unwritable(Path::new("/run/wasp-agent"), error).join("; ");
-        assert!(told(Some(28)).starts_with("df -h /run/wasp-agent; "));
-        assert!(told(Some(30)).contains("findmnt -n -o TARGET -T /run/wasp-agent"));
-        assert!(told(Some(1)).contains("lsattr -d /run/wasp-agent"));
-        assert!(told(None).starts_with("ls -ld /run/wasp-agent; systemctl restart"));
+        let told = |error| unwritable(Path::new("/run/wasp-agent/x.json"), error).join("; ");
+        assert!(told(ErrorKind::StorageFull).starts_with("df -h /run/wasp-agent; "));
+        assert!(
+            told(ErrorKind::ReadOnlyFilesystem).contains("findmnt -n -o TARGET -T /run/wasp-agent")
+        );
+        assert!(told(ErrorKind::PermissionDenied).contains("lsattr -d /run/wasp-agent"));
+        let aside = "mv --backup=numbered /run/wasp-agent";
+        assert!(
+            told(ErrorKind::NotADirectory).starts_with(&format!("{aside} /run/wasp-agent.off; "))
+        );
+        assert!(
+            told(ErrorKind::IsADirectory)
+                .starts_with(&format!("{aside}/x.json /run/wasp-agent/x.json.off"))
+        );
+        assert!(told(ErrorKind::NotFound).starts_with("ls -ld /run/wasp-agent; systemctl restart"));
     }
 }

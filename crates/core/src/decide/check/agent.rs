@@ -200,7 +200,11 @@ pub(super) fn problems(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
             );
         }
         Ok(_) => return skip("the agent is not running"),
-        Err(error) => return fail(error.clone(), ["systemctl restart wasp-agent"]),
+        Err(error) => {
+            let file = "/run/wasp-agent/status.json";
+            let aside = format!("mv --backup=numbered {file} {file}.off");
+            return fail(error.clone(), [&*aside, "systemctl restart wasp-agent"]);
+        }
     };
     if let Some(age) = agent.age.filter(|age| *age > late(settings)) {
         return fail(
