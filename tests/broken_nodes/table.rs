@@ -576,7 +576,7 @@ pub(crate) const BROKEN: &[Broken] = &[
         breaks: |n| {
             n.host.write("/etc/pki/tls.crt", "x\n");
             n.host.write("/etc/pki/tls.key", "x\n");
-            let metrics = "[metrics]\nlisten = \"127.0.0.1:0\"\ncertificate = \"/etc/pki/tls.crt\"\nkey = \"/etc/pki/tls.key\"\n";
+            let metrics = "[metrics]\nlisten = \"127.0.0.1:39753\"\ncertificate = \"/etc/pki/tls.crt\"\nkey = \"/etc/pki/tls.key\"\n";
             n.host.write("/etc/wasp-agent/config.d/91-metrics.toml", metrics);
         },
         then: QUIET,

@@ -1,4 +1,4 @@
-//! Says in plain words what is wrong with JSON, without the names of Rust's types.
+//! Describes faults of JSON in plain words, without the names of Rust's types.
 
 use serde_json::error::Category;
 
@@ -20,7 +20,7 @@ pub fn described(error: &serde_json::Error) -> String {
     }
 }
 
-/// Puts a message of serde about a value into plain words; leaves another message as it is.
+/// Puts a message of serde about a value into plain words; does not change another message.
 pub fn plain_fault(message: &str) -> String {
     if let Some(field) = message.strip_prefix("missing field ") {
         return format!("the field {} is missing", field.trim_matches('`'));

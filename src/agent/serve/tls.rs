@@ -1,5 +1,4 @@
-//! Reads certificate and key for the port of the metrics, and says in plain words what is wrong with
-//! them.
+//! Reads certificate and key for the port of the metrics, and describes their faults in plain words.
 
 use std::{
     fs, io,
@@ -33,7 +32,7 @@ pub(super) enum TlsError {
     File { key: &'static str, path: PathBuf, fault: Fault },
 }
 
-/// What is wrong with a file in PEM form.
+/// The fault of a file in PEM form.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("does not exist")]

@@ -217,7 +217,7 @@ impl HookUnfit {
                 "rm -f /var/lib/wasp-agent/package.sha256".to_owned(),
                 "systemctl restart wasp-agent-install".to_owned(),
             ],
-            // Nobody can write there: another deployment of the image has the intact file.
+            // No program can write there: another deployment of the image has the intact file.
             false if system.is_image => {
                 let image = match &system.pool {
                     Some(pool) => format!(

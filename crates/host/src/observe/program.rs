@@ -132,13 +132,13 @@ fn runs_again(file: &Path, known: &mut Known) -> Option<String> {
         return None;
     }
     let why = does_not_start(file);
-    // A repair counts at once.
+    // After a failure, the next look runs it again, so that a repair counts immediately.
     known.started = why.is_none().then(Instant::now);
     why
 }
 
 /// Runs `wasp-hook --version` once, as a runtime runs a hook: without variables. Returns the reason
-/// why it does not start; `None` also if that is not known.
+/// why it does not start, if that is certain.
 fn does_not_start(file: &Path) -> Option<String> {
     let mut command = Command::new(file);
     command.arg("--version").env_clear().current_dir("/");

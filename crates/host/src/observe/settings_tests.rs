@@ -162,7 +162,10 @@ fn all_that_is_wrong_is_said_at_once_with_file_line_key_value_and_range() {
         (MAIN, "log.verbosity = 99\n= 3\n"),
         ("/etc/wasp-agent/config.d/10.toml", drop_in),
     ]);
-    assert!(broken.iter().any(|p| p.contains("wasp-agent.toml:2: not TOML (column ")), "{broken:?}");
+    assert!(
+        broken.iter().any(|p| p.contains("wasp-agent.toml:2: not TOML (column ")),
+        "{broken:?}"
+    );
     assert!(
         broken.iter().any(|p| p.contains("wasp-agent.toml:1: log.verbosity = 99")),
         "{broken:?}"

@@ -42,7 +42,7 @@ pub(super) fn kept_by_budget(namespace: &str, name: &str) -> Vec<String> {
     vec![
         explain(namespace, name),
         format!("oc get poddisruptionbudget -n {}", quoted(namespace)),
-        "# then move a VM of the node by hand, or let the budget allow a disruption".to_owned(),
+        "# then move a VM to another node, or let the budget allow a disruption".to_owned(),
     ]
 }
 
