@@ -218,9 +218,9 @@ fn walk(
 }
 
 /// A file's text, for the places of what is wrong in it.
-struct Text<'a>(&'a str);
+struct TomlText<'a>(&'a str);
 
-impl Text<'_> {
+impl TomlText<'_> {
     fn wrong_type(
         &self,
         key: &'static str,
@@ -264,7 +264,7 @@ fn parsed(text: &str) -> Result<Configured, CrioContentError> {
         let (line, column) = line_and_column(text, at);
         CrioContentError::Toml { line, column, message: error.message().to_owned() }
     })?;
-    let (of, nothing) = (Text(text), DeTable::new());
+    let (of, nothing) = (TomlText(text), DeTable::new());
     let Some(crio) = of.table(file.get_ref(), "crio")? else { return Ok(Configured::default()) };
     let runtime = of.table(crio, "runtime")?.unwrap_or(&nothing);
     let hooks_dir = match value(runtime, "hooks_dir") {
