@@ -114,11 +114,11 @@ pub fn rotating(areas: &[SwapArea]) -> Option<Problem> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::host::SwapDevice;
 
-    fn area(path: &str, priority: i32, rotating: bool) -> SwapArea {
+    pub(in crate::decide) fn area(path: &str, priority: i32, rotating: bool) -> SwapArea {
         let device = SwapDevice {
             path: path.to_owned(),
             kind: "partition".to_owned(),

@@ -45,7 +45,8 @@ pub fn remains(
         let quoted = shell::path(path);
         if *is_on {
             let its = areas.iter().filter(|area| Path::new(&area.device.path) == path);
-            remedy.extend(room_for(its, available_bytes));
+            // The status line shows a manual step only if it is the first.
+            remedy.splice(0..0, room_for(its, available_bytes));
             remedy.push(format!("swapoff {quoted}"));
         }
         remedy.push(format!("rm {quoted}"));
@@ -84,6 +85,11 @@ mod tests {
         let problem = remains(&left, &rhel, &[], None).unwrap();
         assert!(problem.text.ends_with("/var/tmp/swapfile, is in use"), "{problem:?}");
         assert_eq!(problem.remedy[3..5], ["swapoff /var/tmp/swapfile", "rm /var/tmp/swapfile"]);
+        let mut area = crate::decide::devices::tests::area("/var/tmp/swapfile", -2, false);
+        area.device.used_bytes = 1 << 29;
+        let problem = remains(&left, &rhel, &[area], Some(1 << 20)).unwrap();
+        assert!(problem.remedy[0].starts_with("# first move VMs away"), "{problem:?}");
+        assert!(problem.fix().unwrap().starts_with("first move VMs away"), "{problem:?}");
         let pool = System { pool: Some("worker".to_owned()), ..System::default() };
         assert_eq!(remains(&left, &pool, &[], None).unwrap().remedy[0], "oc get machineconfig");
         left = Leftovers { swapfile: Some(("/var/tmp/swapfile".into(), false)), ..left };
