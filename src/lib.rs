@@ -12,6 +12,6 @@ pub mod report;
 // The parts have the same path in every crate.
 pub use wasp_core::{config, decide, model};
 pub use wasp_host::{
-    act, bounded, bus, errors, failpoint, history, messages, observe, provision, replace, roots,
-    state,
+    act, bounded, bus, errors, failpoint, history, json_fault, messages, observe, provision,
+    replace, roots, state,
 };

@@ -105,11 +105,11 @@ impl Node {
         stub(
             "systemctl",
             r#"case "$1 $2" in
-"reload wasp-agent"|"reload-or-restart wasp-agent") kill -HUP "$AGENT";;
+"reload-or-restart wasp-agent") kill -HUP "$AGENT";;
 set-property*) for set in "${@:3}"; do
     case $set in MemorySwapMax=infinity) echo max > "$ROOT/sys/fs/cgroup/$2/memory.swap.max";; esac
   done;;
-"restart kubelet"|"restart crio"|"restart wasp-swap"|"daemon-reload "|"reboot ") ;;
+"restart kubelet"|"restart crio"|"restart wasp-swap"|"daemon-reload "|"disable swap-provision.service") ;;
 "restart wasp-agent") kill -HUP "$AGENT";;
 *) echo "systemctl $*: not expected" >&2; exit 1;;
 esac"#,
@@ -120,7 +120,16 @@ esac"#,
             r#"[[ $* == *--args=systemd.unified_cgroup_hierarchy=1 ]] && echo memory > "$ROOT/sys/fs/cgroup/cgroup.controllers"
 [[ $* == *--args=psi=1 ]] && { echo 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0'; echo 'full avg10=0.00 avg60=0.00 avg300=0.00 total=0'; } > "$ROOT/proc/pressure/memory"; exit 0"#,
         );
-        stub("oc", "exit 0");
+        // As the Machine Config Operator: it writes files, and kernel arguments take effect.
+        stub(
+            "oc",
+            r#"[[ $1 == apply ]] || exit 0
+object=$(cat)
+[[ $object == *'"psi=1"'* ]] && grubby --args=psi=1
+path=$(sed -n 's/.*"path":"\([^"]*\)".*/\1/p' <<< "$object")
+text=$(sed -n 's/.*"source":"data:,\([^"]*\)".*/\1/p' <<< "$object")
+[[ $path ]] && printf "${text//%/\\x}" > "$ROOT${path#"$ROOT"}"; exit 0"#,
+        );
         // The directory keeps the list of what is swapped on.
         stub("swapoff", r#"sed -i "\|^${1#"$ROOT"} |d" "$ROOT/proc/swaps""#);
         stub("swapon", r#"echo "${3#"$ROOT"} partition 33554432 0 $2" >> "$ROOT/proc/swaps""#);
@@ -245,7 +254,20 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
     let definition = node.host.path(HOOK);
     assert!(definition.exists());
     let original = fs::read(&hook).unwrap();
-    let broken: [(&str, &dyn Fn()); 4] = [
+    // The loader looks for a library that is nowhere.
+    let without_library = || {
+        let (from, to) = (b"libc.so.6\0", b"libq.so.6\0");
+        let mut bytes = original.clone();
+        let mut at = 0;
+        while let Some(found) = bytes[at..].windows(from.len()).position(|part| part == from) {
+            at += found;
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
+        assert!(at > 0, "the hook is linked statically");
+        fs::write(&hook, bytes).unwrap();
+    };
+    let broken: [(&str, &dyn Fn()); 5] = [
+        ("it does not start: libq.so.6: cannot open shared object file", &without_library),
         ("is not executable", &|| {
             fs::set_permissions(&hook, fs::Permissions::from_mode(0o644)).unwrap();
         }),
@@ -368,6 +390,13 @@ fn one_wrong_word_does_not_disable_the_other_commands() {
     let agent = node.start();
     node.published(|published| published["api"]["reachable"] == true);
     node.host.write("/etc/wasp-agent/config.d/95-typo.toml", "nonsense = 1\n");
+    // The checks use the settings in effect: with the defaults, eviction would be enforced.
+    let checks = node.checks();
+    let found = |id: &str| checks.iter().find(|line| line["id"] == id).unwrap()["found"].clone();
+    let text = found("configuration");
+    let text = text.as_str().unwrap();
+    assert!(text.ends_with("\nthe other checks use the settings in effect"), "{text}");
+    assert_eq!(found("crio-hooks-folder"), "no hook is configured (hook.install, grants)");
     for arguments in [&["status"][..], &["plan"], &["deprovision", "--dry-run"]] {
         let output = Agent::command(&node.host, arguments).output().unwrap();
         let err = String::from_utf8_lossy(&output.stderr);
@@ -383,6 +412,6 @@ fn one_wrong_word_does_not_disable_the_other_commands() {
     let line = checks.iter().find(|line| line["id"] == "agent-settings").unwrap();
     assert_eq!(line["level"], "fail");
     assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in effect");
-    assert_eq!(line["fix"], json!(["systemctl reload wasp-agent"]));
+    assert_eq!(line["fix"], json!(["systemctl reload-or-restart wasp-agent"]));
     drop(agent);
 }

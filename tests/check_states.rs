@@ -14,7 +14,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use support::{
     Agent, FakeHost,
-    node::{GIB, healthy, mounts, pressure, recorded, swaps},
+    node::{GIB, healthy, mounts, openshift, pressure, recorded, swaps},
 };
 use wasp_agent::{
     config::settings::Settings,
@@ -94,9 +94,17 @@ const STATES: &[State] = &[
         ];
         f.agent.published = Ok(Some(Published { problems, ..Published::default() }));
         f.agent.differs = vec![("limits.resync-seconds".into(), "20".into(), "60".into())];
-        f.agent.run = Some(Space { free_bytes: 4096, free_files: 1000, read_only: false });
+        f.agent.run = Some(Space { mount_point: "/run".into(), free_bytes: 4096, free_files: 1000, read_only: false });
     }),
     ("broken-agent-hangs", 2, |_| {}, |f| f.agent.age = Some(Duration::from_secs(900))),
+    ("broken-openshift", 2, |h| {
+        openshift(h);
+        fs::remove_file(h.path("/proc/pressure/memory")).unwrap();
+        h.write("/etc/kubernetes/kubelet.conf", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n");
+        h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\ndefault_runtime = \"kata\"\n");
+        h.write("/etc/wasp-agent/config.d/50-cluster.toml", "nonsense = 1\n");
+        h.write("/etc/systemd/system/swap-provision.service", "[Service]\n");
+    }, |_| {}),
     ("broken-configuration", 2, |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = 1\nnonsense = 2\n"), |f| {
         bus_of(f).oomd.kills = vec!["kubepods.slice".into(), "kubepods-burstable.slice".into()];
         bus_of(f).units.insert("wasp-agent.service", UnitFacts { load: "loaded".into(), active: "failed".into(), ..UnitFacts::default() });

@@ -257,7 +257,8 @@ fn by_tls_it_serves_whom_it_knows_and_takes_renewed_certificates() {
 
     fs::remove_file(host.path("/etc/metrics/tls.key")).unwrap();
     scrape_by_tls(&address, &second.0, Some(&client)).expect_err("no key");
-    let status = agent.hears("STATUS=cannot serve metrics over TLS: metrics.key");
+    let status = agent
+        .hears("STATUS=cannot serve metrics over TLS: /etc/metrics/tls.key, which metrics.key");
     assert!(status.contains("/etc/metrics/tls.key"), "{status}");
     assert_eq!(agent.stop().0, Some(0));
 }

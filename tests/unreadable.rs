@@ -64,7 +64,7 @@ fn a_pod_that_cannot_be_read_costs_only_itself() {
     let status = agent.hears("STATUS=2 pods cannot be read");
     for named in [
         "they get no swap and are not evicted",
-        "default/b: spec.priority: invalid type: string \"high\"",
+        "default/b: spec.priority: string \"high\" is not a number",
         "default/c: spec.containers[0].resources.limits.memory: \"1e9x\" is not a quantity",
     ] {
         assert!(status.contains(named), "{status}");

@@ -13,6 +13,7 @@ use tokio::{
 
 use super::suspend::SuspendNews;
 use crate::{
+    json_fault::described,
     model::suspend::{Reply, SuspendRequest},
     roots::Roots,
 };
@@ -119,7 +120,7 @@ async fn asked(stream: &mut UnixStream, path: &Path) -> io::Result<SuspendReques
     let mut line = String::new();
     let mut reader = BufReader::new(stream.take(LONGEST_BYTES));
     timeout(TIME, reader.read_line(&mut line)).await??;
-    serde_json::from_str(&line).map_err(io::Error::from)
+    serde_json::from_str(&line).map_err(|error| io::Error::other(described(&error)))
 }
 
 #[cfg(test)]

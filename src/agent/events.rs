@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use super::{announce, eviction, protection, suspend};
 use crate::{
     act::{reclaim, systemd},
+    model::trouble::Problem,
     observe::kubelet,
 };
 
@@ -21,7 +22,7 @@ pub(super) enum Event {
     /// The guard of the protected slices finished a turn.
     Slices(protection::SliceReport),
     /// The problem of the metrics endpoint, or none.
-    Metrics(Option<String>),
+    Metrics(Option<Problem>),
     /// systemd described the kubelet's unit.
     KubeletUnit(Option<kubelet::Service>),
     /// A request from the control socket, or the end of a suspension.

@@ -29,7 +29,7 @@ use crate::{
     model::{
         clock::{SinceBoot, SinceStart},
         pod::{Migration, Pod, PodUid, Pods},
-        trouble::Trouble,
+        trouble::{Problem, Trouble},
     },
     observe::{
         clock::{since_boot, unix_time},
@@ -84,8 +84,8 @@ pub(super) struct Eviction {
     alert_until: SinceStart,
     trigger: StallTrigger,
     pressed: Pressed,
-    /// The reason that holds evictions back, for the status line.
-    pub(super) status: Option<String>,
+    /// The eviction, or what holds evictions back.
+    pub(super) status: Option<Problem>,
     /// The condition announced last.
     condition: Option<SwapCondition>,
 }
@@ -196,9 +196,11 @@ impl Eviction {
         health: &mut Health,
     ) -> bool {
         let saved = crate::act::save(effects, roots, &self.evictions);
-        let failed = saved.err().map(|error| error.to_string());
+        let failed = saved.err().map(|error| {
+            Problem::new(Trouble::Evictions, error.to_string()).with_remedy(error.remedy_of_write())
+        });
         self.written = failed.is_none();
-        health.problem(Trouble::Evictions, failed);
+        health.problem_is(Trouble::Evictions, failed);
         self.written
     }
 

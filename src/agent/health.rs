@@ -128,8 +128,7 @@ impl<E: Effects> Agent<E> {
     /// Returns all current problems, the worst first.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.health.problems.values().cloned().collect();
-        let eviction = self.eviction.status.as_ref();
-        problems.extend(eviction.map(|text| Problem::new(Trouble::Eviction, text)));
+        problems.extend(self.eviction.status.clone());
         problems.extend(self.api.problem(self.now()));
         // Each pod is logged separately.
         problems.extend(self.api.unreadable().map(|text| Problem::new(Trouble::Pods, text)));

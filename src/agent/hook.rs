@@ -14,7 +14,7 @@ use crate::{
     decide::{
         grant::swap_for_pods,
         hook::{
-            FILE_NAME, HookUnfit, NO_HOOK, another_folder, definition, listed, other_version,
+            FILE_NAME, HookUnfit, another_folder, definition, listed, no_hook, other_version,
             preferred, unfit,
         },
     },
@@ -26,9 +26,10 @@ use crate::{
         host::NodeMemory,
         program::ProgramFacts,
         runtime::Runtime,
+        system::System,
         trouble::{Problem, Trouble},
     },
-    observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS, program},
+    observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS, program, settings::origins},
     roots::Roots,
 };
 
@@ -92,6 +93,7 @@ impl Installed {
 /// The inputs of the hook's installation, and the effects that carry it out.
 pub(super) struct HookContext<'a, E> {
     pub(super) roots: &'a Roots,
+    pub(super) system: &'a System,
     pub(super) settings: &'a Settings,
     pub(super) node: &'a NodeMemory,
     pub(super) effects: &'a E,
@@ -195,7 +197,8 @@ impl Installed {
             ),
             Err(error) => format!("NO CONTAINER CAN START: {found}, and {error}"),
         };
-        let problem = Problem::new(Trouble::HookProgram, text).with_remedy(unfit.remedy(hook));
+        let problem =
+            Problem::new(Trouble::HookProgram, text).with_remedy(unfit.remedy(on.system, hook));
         on.health.problem_is(Trouble::HookProgram, Some(problem));
         on.health.problem(Trouble::Hook, None);
     }
@@ -206,24 +209,25 @@ impl Installed {
         program: &Path,
     ) -> Result<(), Problem> {
         let problem = |text: String| Problem::new(Trouble::Hook, text);
-        let fixed_by = |text: String, fix: &[&str]| {
-            problem(text).with_remedy(fix.iter().map(|&line| line.to_owned()).collect())
-        };
-        let runtime = crio::runtime(on.roots).map_err(|error| problem(error.to_string()))?;
+        let without =
+            |text: &str| problem(text.to_owned()).with_remedy(no_hook(&origins(on.roots)));
+        let runtime = crio::runtime(on.roots)
+            .map_err(|error| problem(error.to_string()).with_remedy(error.remedy(on.system)))?;
         let folders = match runtime {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
                 let text = "containerd has no hooks directory: containers get their limit a \
                             moment after their start";
-                return Err(fixed_by(text.to_owned(), &NO_HOOK));
+                return Err(without(text));
             }
             Runtime::Unknown => {
                 let text = "no CRI-O here (/etc/crio is missing), so the agent installs no hook: \
                             containers get their limit a moment after their start";
-                return Err(fixed_by(text.to_owned(), &NO_HOOK));
+                return Err(without(text));
             }
         };
-        on.publish_settings().map_err(|error| problem(error.to_string()))?;
+        on.publish_settings()
+            .map_err(|error| problem(error.to_string()).with_remedy(error.remedy_of_write()))?;
         let text = definition(program);
         // Watch before looking at the directories, so that a new one is noticed. CRI-O creates
         // missing ones when it starts. Without a watch, the resync serves.
@@ -255,7 +259,11 @@ impl Installed {
                 refused => format!(" ({refused})"),
             }
         );
-        Err(problem(text).with_remedy(another_folder(&folders)))
+        Err(problem(text).with_remedy(another_folder(
+            on.system,
+            &crio::drop_ins(on.roots),
+            &folders,
+        )))
     }
 
     /// Removes the definition everywhere except at `except`.
@@ -300,8 +308,8 @@ impl Installed {
 impl<E: Effects> Agent<E> {
     /// Returns the hook's part, and its context.
     pub(super) fn hook(&mut self) -> (&mut Installed, HookContext<'_, E>) {
-        let Self { installed, roots, settings, node, effects, health, .. } = self;
-        (installed, HookContext { roots, settings, node, effects, health })
+        let Self { installed, roots, system, settings, node, effects, health, .. } = self;
+        (installed, HookContext { roots, system, settings, node, effects, health })
     }
 
     pub(super) fn check_hook(&mut self) {

@@ -18,9 +18,11 @@ use crate::{
             memory_threshold,
         },
         kubelet_refuses::refuses,
+        leftovers::remains,
         obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup, without_limit},
         provision::{device_remedy, is_configured, shortage, shortage_remedy},
+        remedy::{boot_with, set},
         rivals::{OthersSwap, daemonset, others_swap, others_watermarks},
         tunables::{Tunable, alignment, swap_not_reached},
         unreadable::unreadable_state,
@@ -29,6 +31,7 @@ use crate::{
     model::{
         host::NodeMemory,
         kubelet::{KubeletConfig, Teller},
+        origin::Origins,
         plain::plain,
         pod::{ContainerId, PodUid},
         published,
@@ -38,8 +41,8 @@ use crate::{
         watermarks::Watermarks,
     },
     observe::{
-        accounting::swap_control, check::swap::areas_again, crio, hooks, kubelet,
-        obstacles::obstacles, rivals::rivals, tree::Changes, zoneinfo,
+        accounting::swap_control, check::swap::areas_again, crio, hooks, kubelet, node,
+        obstacles::obstacles, rivals::rivals, settings::origins, tree::Changes, zoneinfo,
     },
     provision::Provisioning,
     roots::Roots,
@@ -100,7 +103,7 @@ impl Alignment {
 }
 
 /// Reports a configured cordon or taint that is not in place.
-fn idle_guard(eviction: &EvictionSettings) -> Option<Problem> {
+fn idle_guard(eviction: &EvictionSettings, origins: &Origins) -> Option<Problem> {
     let guard = match eviction.guard {
         SchedulingGuard::Cordon => "cordon",
         SchedulingGuard::Taint => "taint",
@@ -116,12 +119,8 @@ fn idle_guard(eviction: &EvictionSettings) -> Option<Problem> {
             "eviction.scheduling-guard = {guard:?} has no effect, because eviction.mode = \
              {mode:?}"
         );
-        let drop_in = "/etc/wasp-agent/config.d/99-check-guard.toml";
-        let remedy = vec![
-            format!(r#"printf '[eviction]\nscheduling-guard = "condition"\n' > {drop_in}"#),
-            "systemctl reload wasp-agent".to_owned(),
-        ];
-        Problem::new(Trouble::Guard, text).with_remedy(remedy)
+        let keys = [("eviction.scheduling-guard", "\"condition\"")];
+        Problem::new(Trouble::Guard, text).with_remedy(set(origins, "guard", &keys))
     })
 }
 
@@ -131,11 +130,17 @@ impl<E: Effects> Agent<E> {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
         let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, so the agent cannot set limits \
             (boot with systemd.unified_cgroup_hierarchy=1)";
+        let origins = origins(&self.roots);
         let control = swap_control(&self.roots);
+        let boot = |argument| boot_with(&self.system, argument);
         let missing = match (cgroup2, control.lacks()) {
-            (false, _) => Some(Problem::new(Trouble::Cgroup, missing)),
+            (false, _) => Some(
+                Problem::new(Trouble::Cgroup, missing)
+                    .with_remedy(boot("systemd.unified_cgroup_hierarchy=1")),
+            ),
             (true, lacks) => lacks.map(|text| {
-                Problem::new(Trouble::Cgroup, text).with_remedy(swap_control_remedy(control))
+                Problem::new(Trouble::Cgroup, text)
+                    .with_remedy(swap_control_remedy(&self.system, control))
             }),
         };
         // A new cgroup has no such file for a moment.
@@ -143,21 +148,25 @@ impl<E: Effects> Agent<E> {
         let for_long = lacking.intersection(&self.limits.without_limit).count();
         self.limits.without_limit = lacking;
         let missing = missing.or_else(|| {
-            let remedy = swap_control_remedy(control);
+            let remedy = swap_control_remedy(&self.system, control);
             Some(Problem::new(Trouble::Cgroup, without_limit(for_long)?).with_remedy(remedy))
         });
         self.health.problem_is(Trouble::Cgroup, missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure stall information (boot with psi=1)";
-        self.health.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
+        let missing = (!pressure)
+            .then(|| Problem::new(Trouble::Pressure, missing).with_remedy(boot("psi=1")));
+        self.health.problem_is(Trouble::Pressure, missing);
         self.check_settings();
         self.check_swap();
         self.check_rivals();
         self.health.problem_is(Trouble::State, unreadable_state(&state::unreadable(&self.roots)));
         let runtime = crio::default_runtime(&self.roots).ok().flatten();
-        let unknown = runtime.as_ref().and_then(unknown_runtime);
+        let drop_ins = crio::drop_ins(&self.roots);
+        let unknown =
+            runtime.as_ref().and_then(|found| unknown_runtime(&self.system, &drop_ins, found));
         self.health.problem_is(Trouble::Runtime, unknown);
-        self.health.problem_is(Trouble::Guard, idle_guard(&self.settings.eviction));
+        self.health.problem_is(Trouble::Guard, idle_guard(&self.settings.eviction, &origins));
         let found = obstacles(&self.roots);
         let swap_bytes = swap_for_pods(&self.settings.grant_rules(), &self.node);
         let above = limit_above_pods(&found, swap_bytes).or_else(|| throttled(&found));
@@ -200,6 +209,10 @@ impl<E: Effects> Agent<E> {
             Problem::new(Trouble::Rival, format!("another hook, {}: {why}", file.display()))
                 .with_remedy(vec![put_aside(file)])
         });
+        let left = hooks::leftovers(&self.roots, &self.settings.swap.path);
+        let areas = areas_again(&self.roots, &mut self.swapfiles);
+        let left = remains(&left, &self.system, &areas, node::available_bytes(&self.roots));
+        self.health.problem_is(Trouble::Leftovers, left);
         let left = hooks::rival(&self.roots).map(|text| {
             let files = hooks::rival_files(&self.roots);
             let files: Vec<String> = files.iter().map(|file| shell::path(file)).collect();
@@ -226,9 +239,10 @@ impl<E: Effects> Agent<E> {
             self.health.problem_is(about, missing.clone().filter(|found| found.about == about));
         }
         let areas = areas_again(&self.roots, &mut self.swapfiles);
+        let available = node::available_bytes(&self.roots);
         self.health.problem_is(Trouble::SwapFull, full(&areas));
-        self.health.problem_is(Trouble::SwapDisk, failing(&areas));
-        self.health.problem_is(Trouble::SwapDevices, order(&areas));
+        self.health.problem_is(Trouble::SwapDisk, failing(&areas, available));
+        self.health.problem_is(Trouble::SwapDevices, order(&areas, available));
     }
 
     /// Reports swap that is missing, by the reason why it cannot be made, if there is one.
@@ -237,8 +251,8 @@ impl<E: Effects> Agent<E> {
         let is_asked_for =
             self.node.swap_bytes > 0 || is_configured(&self.settings.swap, &self.node);
         let about = if is_asked_for { Trouble::Swap } else { Trouble::NoSwap };
-        let problem =
-            Problem::new(about, text).with_remedy(shortage_remedy(&self.settings.swap, &self.node));
+        let remedy = shortage_remedy(&self.settings.swap, &self.node, &origins(&self.roots));
+        let problem = Problem::new(about, text).with_remedy(remedy);
         // The kubelet's configuration is a problem of its own.
         if self.health.has(Trouble::Kubelet) {
             return Some(problem);
@@ -322,8 +336,14 @@ impl<E: Effects> Agent<E> {
             Trouble::Kubelet,
             config.as_ref().and_then(|config| {
                 let problem = |text, key: &str, origin, value, flag| {
-                    Problem::new(Trouble::Kubelet, text)
-                        .with_remedy(commands_to_set(config, origin, key, value, flag))
+                    Problem::new(Trouble::Kubelet, text).with_remedy(commands_to_set(
+                        &self.system,
+                        config,
+                        origin,
+                        key,
+                        value,
+                        flag,
+                    ))
                 };
                 let (behavior, fail_swap_on) = (&config.swap_behavior, &config.fail_swap_on);
                 let wanted = match self.granting.configured.0 {

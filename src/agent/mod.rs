@@ -45,7 +45,7 @@ use crate::{
     act::records::Records,
     config::settings::{Grants, Settings},
     messages,
-    model::{clock::SinceStart, host::NodeMemory, pod::Pods, trouble::Trouble},
+    model::{clock::SinceStart, host::NodeMemory, pod::Pods, system::System, trouble::Trouble},
     observe::{
         alarm::Alarm,
         check::swap::KnownSwapfiles,
@@ -53,6 +53,7 @@ use crate::{
         kubelet,
         mounts::mount_watch,
         node::{self, swap_watch},
+        system::system,
         tree::{Changes, Tree},
     },
     report::{log::Verbosity, notify::Notifier},
@@ -72,6 +73,8 @@ const FIRST_PROTECTION: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Agent<E> {
     roots: Roots,
+    /// As it was at the start or at the last reload: remedies depend on it.
+    system: System,
     settings: Settings,
     granting: Granting,
     effects: E,
@@ -138,6 +141,7 @@ impl<E: Effects> Agent<E> {
         let eviction = eviction::Eviction::new(&roots);
         let suspend = suspend::Suspend::new(effects.suspended(&roots));
         Ok(Self {
+            system: system(&roots),
             roots,
             granting: Granting::new((settings.grants, settings.grant.clone()), node.swap_bytes),
             // Until the kubelet's configuration is read.
@@ -306,7 +310,7 @@ impl<E: Effects> Agent<E> {
             Event::Reclaimed(done) => self.reclaim.done(&mut self.health, done),
             Event::Announcer(told) => self.announcer_told(told),
             Event::Slices(report) => self.protection_says(report),
-            Event::Metrics(problem) => self.health.problem(Trouble::Metrics, problem),
+            Event::Metrics(problem) => self.health.problem_is(Trouble::Metrics, problem),
             Event::KubeletUnit(unit) => self.kubelet_unit_is(unit),
             Event::Suspend(news) => self.suspend_news(news),
         }

@@ -17,7 +17,7 @@ use crate::{
         pod::{Pod, PodUid},
         published::Counters,
         swap::{SwapMax, human_bytes},
-        trouble::Trouble,
+        trouble::{Problem, Trouble},
     },
     observe::node,
 };
@@ -240,7 +240,7 @@ impl<E: Effects> Agent<E> {
             .collect();
         // All failed records give one problem.
         let _ = self.limits.records.save(&self.effects, pod, grants);
-        self.health.problem(Trouble::Records, self.limits.records.trouble());
+        self.report_records(None);
     }
 
     /// Publishes records that could not be written before.
@@ -271,7 +271,16 @@ impl<E: Effects> Agent<E> {
         self.api.deleted.remove(uid);
         self.pods.remove(uid);
         let failed = self.limits.records.remove(&self.effects, uid);
-        let failed = failed.err().map(|error| error.to_string());
-        self.health.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
+        self.report_records(failed.err().as_ref());
+    }
+
+    /// Reports records that could not be written, or the one that could not be removed.
+    fn report_records(&mut self, failed: Option<&FileError>) {
+        let records = &self.limits.records;
+        let failed = failed.map(|error| (error.to_string(), error.remedy_of_write()));
+        let problem = failed
+            .or_else(|| records.trouble())
+            .map(|(text, remedy)| Problem::new(Trouble::Records, text).with_remedy(remedy));
+        self.health.problem_is(Trouble::Records, problem);
     }
 }

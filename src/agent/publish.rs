@@ -194,8 +194,10 @@ impl<E: Effects> Agent<E> {
         let written = state::text(&published)
             .and_then(|text| self.effects.publish(&self.roots.path(shown), &text, 0o600))
             .map_err(FileError::of("write", shown));
-        let failed = written.err().map(|error| error.to_string());
-        self.health.problem(Trouble::Status, failed);
+        let failed = written.err().map(|error| {
+            Problem::new(Trouble::Status, error.to_string()).with_remedy(error.remedy_of_write())
+        });
+        self.health.problem_is(Trouble::Status, failed);
         let wanted = self.settings.metrics.textfile.clone();
         let textfile = &mut self.publisher.textfile;
         textfile.write(&self.effects, &self.roots, wanted, &published, &mut self.health, now);

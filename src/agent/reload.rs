@@ -8,15 +8,19 @@ use crate::{
     },
     decide::{
         check::{not_read, without_wrong_lines},
+        remedy::RELOAD,
         wish,
     },
     messages,
-    model::trouble::{Problem, Trouble},
-    observe::check::agent::differs,
+    model::{
+        system::System,
+        trouble::{Problem, Trouble},
+    },
+    observe::{check::agent::differs, system::system},
 };
 
 /// Describes a configuration on disk that the agent cannot load.
-fn invalid(problems: &Problems) -> Problem {
+fn invalid(system: &System, problems: &Problems) -> Problem {
     let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
     let more = match problems.0.len() {
         0 | 1 => String::new(),
@@ -26,7 +30,7 @@ fn invalid(problems: &Problems) -> Problem {
         "the configuration on disk is invalid, and the agent did not load it: {first}{more} (see \
          wasp-agent check-config)"
     );
-    Problem::new(Trouble::Reload, text).with_remedy(without_wrong_lines(problems))
+    Problem::new(Trouble::Reload, text).with_remedy(without_wrong_lines(system, problems))
 }
 
 impl<E: Effects> Agent<E> {
@@ -34,13 +38,13 @@ impl<E: Effects> Agent<E> {
     pub(super) fn check_settings(&mut self) {
         let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let problem = match loaded {
-            Err(problems) => Some(invalid(&problems)),
+            Err(problems) => Some(invalid(&self.system, &problems)),
             Ok((_, on_disk)) => {
                 let differs = differs(&self.roots, &on_disk);
                 let shown = differs
                     .iter()
                     .map(|(key, disk, force)| format!("{key}: {disk} on disk, {force} in effect"));
-                let remedy = vec!["systemctl reload wasp-agent".to_owned()];
+                let remedy = vec![RELOAD.to_owned()];
                 (!differs.is_empty()).then(|| {
                     Problem::new(Trouble::Reload, shown.collect::<Vec<_>>().join("; "))
                         .with_remedy(remedy)
@@ -63,7 +67,7 @@ impl<E: Effects> Agent<E> {
 
     /// Reports files beside the configuration that the agent does not read.
     pub(super) fn look_for_unread(&mut self) {
-        let found = not_read(&crate::observe::settings::not_read(&self.roots));
+        let found = not_read(&self.system, &crate::observe::settings::not_read(&self.roots));
         let problem =
             found.map(|(text, fix)| Problem::new(Trouble::NotRead, text).with_remedy(fix));
         self.health.problem_is(Trouble::NotRead, problem);
@@ -72,6 +76,7 @@ impl<E: Effects> Agent<E> {
     /// Returns true if the watch of pods must start over.
     pub(super) fn reload(&mut self) -> bool {
         self.notifier.reloading();
+        self.system = system(&self.roots);
         self.look_for_unread();
         let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let watch_anew = match loaded {
@@ -113,7 +118,7 @@ impl<E: Effects> Agent<E> {
                 messages::ReloadRefused.emit(format_args!(
                     "configuration NOT reloaded, the previous one stays in effect: {problems}"
                 ));
-                self.health.problem_is(Trouble::Reload, Some(invalid(&problems)));
+                self.health.problem_is(Trouble::Reload, Some(invalid(&self.system, &problems)));
                 false
             }
         };

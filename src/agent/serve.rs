@@ -1,9 +1,10 @@
 //! Serves metrics in separate tasks: on a unix socket, and over TLS if configured. Every client
 //! gets the loop's last publication, and no client blocks the loop.
 
+mod tls;
+
 use std::{
-    convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::PathBuf, pin::Pin, sync::Arc,
-    time::Duration,
+    convert::Infallible, fs, io, os::unix::fs::PermissionsExt, pin::Pin, sync::Arc, time::Duration,
 };
 
 use http_body_util::Full;
@@ -15,9 +16,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use openssl::ssl::{
-    Ssl, SslContext, SslContextBuilder, SslFiletype, SslMethod, SslVerifyMode, SslVersion,
-};
+use openssl::ssl::Ssl;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
@@ -28,7 +27,11 @@ use tokio_openssl::SslStream;
 
 use crate::{
     config::settings::{MetricsSettings, Settings},
-    model::published::Published,
+    model::{
+        published::Published,
+        shell,
+        trouble::{Problem, Trouble},
+    },
     report::metrics,
     roots::Roots,
 };
@@ -50,7 +53,7 @@ pub(super) async fn serve(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
     latest: Latest,
-    problems: mpsc::UnboundedSender<Option<String>>,
+    problems: mpsc::UnboundedSender<Option<Problem>>,
 ) {
     let mut server = Server {
         roots,
@@ -71,24 +74,13 @@ pub(super) async fn serve(
     }
 }
 
-/// The reason why metrics are not served over TLS.
-#[derive(Debug, thiserror::Error)]
-enum TlsError {
-    #[error("metrics.listen lacks a certificate or a key")]
-    NoCertificate,
-    #[error("TLS: {0}")]
-    Context(#[source] openssl::error::ErrorStack),
-    #[error("cannot serve metrics over TLS: {key} = {path:?}: {source}")]
-    File { key: &'static str, path: String, source: openssl::error::ErrorStack },
-}
-
 struct Server {
     roots: Roots,
     latest: Latest,
     local: Arc<Semaphore>,
     remote: Arc<Semaphore>,
-    said: Option<String>,
-    problems: mpsc::UnboundedSender<Option<String>>,
+    said: Option<Problem>,
+    problems: mpsc::UnboundedSender<Option<Problem>>,
 }
 
 #[derive(Default)]
@@ -107,21 +99,28 @@ impl Server {
         let path = self.roots.metrics_socket();
         match unix(&path) {
             Ok(listener) => listeners.unix = Some(listener),
-            Err(error) => problems
-                .push(format!("cannot serve metrics at {}: {error}", self.shown(&path).display())),
+            Err(error) => {
+                let path = self.roots.shown(&path).into_owned();
+                let text = format!("cannot serve metrics at {}: {error}", path.display());
+                let look = vec![format!("ls -ld {}", shell::path(&path))];
+                problems.push(Problem::new(Trouble::Metrics, text).with_remedy(look));
+            }
         }
         if let Some(address) = wanted.listen {
             let bound = TcpListener::bind(address).await.map_err(|error| error.to_string());
-            match (bound, self.tls(wanted)) {
+            match (bound, tls::context(&self.roots, wanted)) {
                 (Ok(listener), tls) => {
                     listeners.tcp = Some(listener);
-                    problems.extend(tls.err().map(|error| error.to_string()));
+                    problems.extend(tls.err().map(|error| error.problem()));
                 }
-                (Err(error), _) => problems
-                    .push(format!("cannot serve metrics at {address}: {error} (metrics.listen)")),
+                (Err(error), _) => {
+                    let text =
+                        format!("cannot serve metrics at {address}: {error} (metrics.listen)");
+                    problems.push(Problem::new(Trouble::Metrics, text));
+                }
             }
         }
-        self.say((!problems.is_empty()).then(|| problems.join("; "))).await;
+        self.say(Problem::joined(problems)).await;
         listeners
     }
 
@@ -161,7 +160,7 @@ impl Server {
         if self.remote.available_permits() == 0 {
             return;
         }
-        match self.tls(wanted) {
+        match tls::context(&self.roots, wanted) {
             Ok(context) => {
                 self.say(None).await;
                 self.answer(&self.remote, async move {
@@ -171,7 +170,7 @@ impl Server {
                     Ok(stream)
                 });
             }
-            Err(problem) => self.say(Some(problem.to_string())).await,
+            Err(error) => self.say(Some(error.problem())).await,
         }
     }
 
@@ -190,46 +189,12 @@ impl Server {
         });
     }
 
-    fn tls(&self, wanted: &MetricsSettings) -> Result<SslContext, TlsError> {
-        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| self.roots.path(path));
-        let (Some(certificate), Some(key)) = (file(&wanted.certificate), file(&wanted.key)) else {
-            return Err(TlsError::NoCertificate);
-        };
-        let failed = |key: &'static str, path: &PathBuf| {
-            let path = self.shown(path).display().to_string();
-            move |source| TlsError::File { key, path, source }
-        };
-        // The system's crypto policy selects the ciphers.
-        let context = || -> Result<SslContextBuilder, openssl::error::ErrorStack> {
-            let mut context = SslContext::builder(SslMethod::tls_server())?;
-            context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-            Ok(context)
-        };
-        let mut context = context().map_err(TlsError::Context)?;
-        context
-            .set_certificate_chain_file(&certificate)
-            .map_err(failed("metrics.certificate", &certificate))?;
-        context
-            .set_private_key_file(&key, SslFiletype::PEM)
-            .and_then(|()| context.check_private_key())
-            .map_err(failed("metrics.key", &key))?;
-        if let Some(ca) = file(&wanted.client_ca) {
-            context.set_ca_file(&ca).map_err(failed("metrics.client-ca", &ca))?;
-            context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-        }
-        Ok(context.build())
-    }
-
-    async fn say(&mut self, problem: Option<String>) {
+    async fn say(&mut self, problem: Option<Problem>) {
         if self.said != problem {
             self.said.clone_from(&problem);
             // Fails only while the agent ends.
             let _ = self.problems.send(problem);
         }
-    }
-
-    fn shown<'a>(&self, path: &'a std::path::Path) -> std::borrow::Cow<'a, std::path::Path> {
-        self.roots.shown(path)
     }
 }
 

@@ -21,10 +21,10 @@ use crate::{
     decide::check::without_wrong_lines,
     failpoint,
     model::{
-        trouble::{self, Problem, Trouble},
+        trouble::{self, Problem, Severity, Trouble},
         unknown::sentence,
     },
-    observe::published,
+    observe::{published, system::system},
     report::{for_terminal, notify::status_now},
     roots::Roots,
 };
@@ -223,10 +223,10 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         (OnNode::Run { dry_run: false }, _) => {
             run::wake_left(roots);
             // systemd shows it while it waits to restart the service.
-            let fix = without_wrong_lines(problems);
+            let fix = without_wrong_lines(&system(roots), problems);
             let problem = Problem::new(Trouble::Reload, problems.to_string()).with_remedy(fix);
             status_now(&trouble::sentence(&[problem]).unwrap_or_default());
-            fail(EXIT_CONFIG, &with_fix(problems))
+            fail(EXIT_CONFIG, &with_fix(roots, problems))
         }
         (OnNode::Report(asked), _) => done(report::report(roots, &asked)),
         (OnNode::Advise { json }, _) => done(report::advise(roots, json)),
@@ -239,16 +239,17 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
             command @ (OnNode::Status { .. } | OnNode::Explain { .. } | OnNode::Plan { .. }),
             Some(settings),
         ) => {
-            let problems = with_fix(problems);
+            let problems = with_fix(roots, problems);
             warn(&format!("{problems}\nthe output uses the settings in effect"));
             by_settings(command, roots, &settings)
         }
-        _ => fail(EXIT_CONFIG, &with_fix(problems)),
+        _ => fail(EXIT_CONFIG, &with_fix(roots, problems)),
     }
 }
 
-fn with_fix(problems: &Problems) -> String {
-    format!("{problems}\nfix: {}", without_wrong_lines(problems).join(" && "))
+fn with_fix(roots: &Roots, problems: &Problems) -> String {
+    let fix = trouble::fix(Severity::Fail, &without_wrong_lines(&system(roots), problems));
+    format!("{problems}\nfix: {}", fix.unwrap_or_default())
 }
 
 fn by_settings(command: OnNode, roots: &Roots, settings: &Settings) -> ExitCode {

@@ -262,8 +262,9 @@ impl<'a> OverviewHost<'a> {
 
     fn overview(&self, look: &OverviewSample, before: &OverviewSample) -> Overview {
         let mut notes = look.notes.clone();
-        let published =
-            published(&self.roots).map_err(|error| notes.push(error.to_string())).ok().flatten();
+        let published = published(&self.roots);
+        let unreadable = published.is_err();
+        let published = published.map_err(|error| notes.push(error.to_string())).ok().flatten();
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let running = published.as_ref().filter(|published| is_running(&self.roots, published));
@@ -304,7 +305,7 @@ impl<'a> OverviewHost<'a> {
         Overview {
             version: VERSION,
             at: jiff::Timestamp::now().to_string(),
-            agent: self.state(published.as_ref()),
+            agent: self.state(published.as_ref(), unreadable),
             swap_for_pods_bytes: for_pods(&settings, &snapshot),
             unknown_containers: crate::report::overview::unknown_containers(&snapshot),
             swap_devices: node::swap_devices(&self.roots).into_iter().map(Into::into).collect(),
@@ -324,8 +325,12 @@ impl<'a> OverviewHost<'a> {
     }
 
     /// Returns the state of the agent that made the publication.
-    fn state(&self, published: Option<&Published>) -> AgentState {
+    fn state(&self, published: Option<&Published>, unreadable: bool) -> AgentState {
         let Some(published) = published else {
+            if unreadable {
+                let warning = "not known: its publication cannot be read (wasp-agent check)";
+                return AgentState { running: false, warning: Some(warning.to_owned()) };
+            }
             let warning = "not running: it has published nothing since the boot (systemctl status \
                 wasp-agent)";
             return AgentState { running: false, warning: Some(warning.to_owned()) };

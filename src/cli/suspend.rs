@@ -15,6 +15,7 @@ use crate::{
     },
     config::settings::Settings,
     decide::suspend::Suspensions,
+    json_fault::described,
     model::suspend::{Reply, SuspendRequest, Suspended},
     observe::kubelet,
     report::suspend::table,
@@ -121,10 +122,10 @@ fn ask(roots: &Roots, request: &SuspendRequest) -> anyhow::Result<Reply> {
     if line.is_empty() {
         written.with_context(|| format!("cannot write to {shown}"))?;
     }
-    serde_json::from_str(&line).with_context(|| {
-        format!(
-            "the agent at {shown} ended, or sent an answer that cannot be \
-            parsed"
+    serde_json::from_str(&line).map_err(|error| {
+        anyhow::anyhow!(
+            "the agent at {shown} ended, or sent an answer that cannot be parsed: {}",
+            described(&error)
         )
     })
 }

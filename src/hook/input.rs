@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     bounded::{LARGEST_BYTES, read_bounded},
     decide::{estimate::Annotated, wish},
+    json_fault::described,
     model::pod::PodUid,
 };
 
@@ -29,23 +30,23 @@ pub struct OciState {
 /// The reason why the runtime's input cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    #[error(transparent)]
-    State(#[from] serde_json::Error),
+    #[error("{}", described(.0))]
+    State(serde_json::Error),
     #[error("pid {0} is not a process")]
     Pid(i32),
     #[error("config.json is missing")]
     NoConfig,
     #[error("config.json: {0}")]
     Unreadable(#[source] io::Error),
-    #[error("config.json: {0}")]
-    Config(#[source] serde_json::Error),
+    #[error("config.json: {}", described(.0))]
+    Config(serde_json::Error),
 }
 
 impl OciState {
     /// Reads to the end of the object: a runtime may forget to close the pipe.
     pub fn read(stdin: impl Read) -> Result<Self, InputError> {
         let mut state = serde_json::Deserializer::from_reader(stdin.take(LARGEST_BYTES));
-        let state = Self::deserialize(&mut state)?;
+        let state = Self::deserialize(&mut state).map_err(InputError::State)?;
         if state.pid <= 0 {
             return Err(InputError::Pid(state.pid));
         }

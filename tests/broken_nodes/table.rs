@@ -13,7 +13,7 @@ use super::{
     Node,
     support::{
         Agent, NODE, PATIENCE, container_id,
-        node::{GIB, KUBELET, swaps},
+        node::{GIB, KUBELET, openshift, swaps},
         pod, uid,
     },
 };
@@ -100,6 +100,8 @@ fn refuse(node: &Node, code: u16, message: &str) {
         node.server.fault(serde_json::from_value(fault).unwrap()).unwrap();
     }
 }
+
+const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
 
 pub(crate) const BROKEN: &[Broken] = &[
     Broken {
@@ -298,13 +300,13 @@ pub(crate) const BROKEN: &[Broken] = &[
         name: "node.name is another node's",
         breaks: |n| {
             // The result of the fix.
-            let fixed = "/etc/wasp-agent/config.d/99-check-node-name.toml";
+            let fixed = "/etc/wasp-agent/config.d/99-zz.toml-99-check-node-name.toml";
             let _ = fs::remove_file(n.host.path(fixed));
-            n.host.write("/etc/wasp-agent/config.d/95-name.toml", "[node]\nname = \"node-b\"\n")
+            n.host.write("/etc/wasp-agent/config.d/99-zz.toml", "[node]\nname = \"node-b\"\n")
         },
         then: QUIET,
         cause: "node.name = \"node-b\", but the certificate is for node node-a",
-        remedy: "/etc/wasp-agent/config.d/99-check-node-name.toml",
+        remedy: "/etc/wasp-agent/config.d/99-zz.toml-99-check-node-name.toml",
         check: "agent-problems",
         paste: true,
     },
@@ -338,7 +340,7 @@ pub(crate) const BROKEN: &[Broken] = &[
         breaks: |n| {
             let files = [
                 "/etc/wasp-agent/config.d/92-hook.toml",
-                "/etc/crio/crio.conf.d/99-wasp-agent-hooks.conf",
+                "/etc/crio/crio.conf.d/zz-site.conf-99-wasp-agent-hooks.conf",
             ];
             // The second is what the fix has made.
             for file in files {
@@ -347,11 +349,11 @@ pub(crate) const BROKEN: &[Broken] = &[
             // As a read-only directory, it takes no file.
             n.host.write("/srv/hooks.d", "");
             let dir = "[crio.runtime]\nhooks_dir = [\"/srv/hooks.d\"]\n";
-            n.host.write("/etc/crio/crio.conf.d/50-site.conf", dir);
+            n.host.write("/etc/crio/crio.conf.d/zz-site.conf", dir);
         },
         then: QUIET,
         cause: "CRI-O reads /srv/hooks.d, where the agent cannot write",
-        remedy: "/etc/crio/crio.conf.d/99-wasp-agent-hooks.conf",
+        remedy: "/etc/crio/crio.conf.d/zz-site.conf-99-wasp-agent-hooks.conf",
         check: "crio-hooks-folder",
         paste: true,
     },
@@ -486,6 +488,129 @@ pub(crate) const BROKEN: &[Broken] = &[
         then: QUIET,
         cause: "the disk of /dev/dm-0 fails: /dev/vdb is offline",
         remedy: "swapoff /dev/dm-0",
+        check: "swap-devices",
+        paste: true,
+    },
+    Broken {
+        name: "psi is off on OpenShift",
+        breaks: |n| {
+            openshift(&n.host);
+            let _ = fs::remove_file(n.host.path("/proc/pressure/memory"));
+        },
+        then: QUIET,
+        cause: "no pressure stall information",
+        remedy: r#""kernelArguments":["psi=1"]"#,
+        check: "psi",
+        paste: true,
+    },
+    Broken {
+        name: "the kubelet of OpenShift fails with swap",
+        breaks: |n| {
+            openshift(&n.host);
+            unit(n, "--config-dir=/etc/openshift/kubelet.conf.d");
+            n.host.write(
+                "/etc/openshift/kubelet.conf.d/95-user.conf",
+                &format!("{HEAD}failSwapOn: true\n"),
+            );
+        },
+        then: QUIET,
+        cause: "failSwapOn is true (/etc/openshift/kubelet.conf.d/95-user.conf)",
+        remedy: r#""name":"99-worker-wasp-agent-kubelet-failswapon""#,
+        check: "kubelet-fail-swap-on",
+        paste: true,
+    },
+    Broken {
+        name: "a typo in a file of a MachineConfig",
+        breaks: |n| openshift(&n.host),
+        then: |n, agent| {
+            n.host.write("/etc/wasp-agent/config.d/50-cluster.toml", "overkommit-percent = 200\n");
+            agent.signal("-HUP");
+        },
+        cause: "/etc/wasp-agent/config.d/50-cluster.toml:1: unknown key overkommit-percent",
+        remedy: "oc get machineconfig",
+        check: "configuration",
+        // An administrator of the cluster corrects the MachineConfig.
+        paste: false,
+    },
+    Broken {
+        name: "a file of CRI-O with a mistake",
+        breaks: |n| {
+            let _ = fs::remove_file(n.host.path("/etc/wasp-agent/config.d/92-hook.toml"));
+            n.host
+                .write("/etc/crio/crio.conf.d/50-site.conf", "[crio.runtime]\nlog_level = info\n");
+        },
+        then: QUIET,
+        cause: "cannot read /etc/crio/crio.conf.d/50-site.conf: it is not TOML (line 2, column 13)",
+        remedy: "mv --backup=numbered /etc/crio/crio.conf.d/50-site.conf /etc/crio/50-site.conf.off",
+        check: "crio-hooks-folder",
+        paste: true,
+    },
+    Broken {
+        name: "containerd, and a later drop-in that wants the hook",
+        breaks: |n| {
+            for file in ["92-hook.toml", "zz-local.toml-99-check-hook.toml"] {
+                let _ = fs::remove_file(n.host.path(&format!("/etc/wasp-agent/config.d/{file}")));
+            }
+            let _ = fs::remove_dir_all(n.host.path("/etc/crio"));
+            n.host.write("/run/containerd/containerd.sock", "");
+            let hook = "[hook]\ninstall = true\n";
+            n.host.write("/etc/wasp-agent/config.d/zz-local.toml", hook);
+        },
+        then: QUIET,
+        cause: "containerd has no hooks directory",
+        remedy: "/etc/wasp-agent/config.d/zz-local.toml-99-check-hook.toml",
+        check: "crio-hooks-folder",
+        paste: true,
+    },
+    Broken {
+        name: "units of the DaemonSet",
+        breaks: |n| n.host.write("/etc/systemd/system/swap-provision.service", "[Service]\n"),
+        then: QUIET,
+        cause: "/etc/systemd/system/swap-provision.service from the DaemonSet's MachineConfig",
+        remedy: "rm /etc/systemd/system/swap-provision.service",
+        check: "daemonset-units",
+        paste: true,
+    },
+    Broken {
+        name: "a certificate for metrics that is none",
+        breaks: |n| {
+            n.host.write("/etc/pki/tls.crt", "x\n");
+            n.host.write("/etc/pki/tls.key", "x\n");
+            let metrics = "[metrics]\nlisten = \"127.0.0.1:39753\"\ncertificate = \"/etc/pki/tls.crt\"\nkey = \"/etc/pki/tls.key\"\n";
+            n.host.write("/etc/wasp-agent/config.d/91-metrics.toml", metrics);
+        },
+        then: QUIET,
+        cause: "/etc/pki/tls.crt, which metrics.certificate names, has no certificate in PEM form",
+        remedy: "openssl x509 -noout -in /etc/pki/tls.crt",
+        check: "agent-problems",
+        // A person installs a certificate.
+        paste: false,
+    },
+    Broken {
+        name: "the state directory takes no file",
+        breaks: |n| {
+            // Root may write everywhere, but not to a file whose place a directory has.
+            let path = n.host.path("/run/wasp-agent/evictions.json");
+            fs::create_dir_all(path.join("x")).unwrap();
+        },
+        then: QUIET,
+        cause: "cannot write /run/wasp-agent/evictions.json",
+        remedy: "mv --backup=numbered /run/wasp-agent/evictions.json",
+        check: "agent-problems",
+        paste: true,
+    },
+    Broken {
+        name: "a disk that dies, and no room in RAM for its pages",
+        breaks: |n| {
+            let meminfo = fs::read_to_string(n.host.path("/proc/meminfo")).unwrap();
+            let available = "MemAvailable: 524288 kB\n";
+            n.host.write("/proc/meminfo", &(meminfo.replace(available, "") + available));
+            swaps(&n.host, &["/dev/dm-0 partition 33554432 1048576 10"]);
+            n.host.write("/sys/devices/vdb/device/state", "offline\n");
+        },
+        then: QUIET,
+        cause: "the disk of /dev/dm-0 fails: /dev/vdb is offline",
+        remedy: "first move VMs away from the node: 1.0 GiB are in this swap, and RAM has 512.0 MiB available",
         check: "swap-devices",
         paste: true,
     },

@@ -129,6 +129,20 @@ pub(crate) fn swaps(host: &FakeHost, lines: &[&str]) {
     }
 }
 
+/// Makes the host a node of the pool `worker` of OpenShift, with a file of its MachineConfig.
+pub(crate) fn openshift(host: &FakeHost) {
+    host.write("/etc/os-release", "ID=\"rhcos\"\nVARIANT_ID=coreos\n");
+    host.write("/run/ostree-booted", "");
+    let current = serde_json::json!({
+        "metadata": { "name": "rendered-worker-0123abcd" },
+        "spec": { "config": { "storage": { "files": [
+            { "path": "/etc/wasp-agent/config.d/50-cluster.toml" },
+            { "path": "/etc/crio/crio.conf.d/50-pool.conf" },
+        ] } } },
+    });
+    host.write("/etc/machine-config-daemon/currentconfig", &current.to_string());
+}
+
 pub(crate) fn selinux(host: &FakeHost, enforce: &str) {
     host.write("/etc/selinux/config", "SELINUX=enforcing\n");
     host.write("/sys/fs/selinux/enforce", enforce);

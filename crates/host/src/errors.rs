@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::decide::remedy::unwritable;
+
 /// A failed operation on a file, a directory or a cgroup.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {path}: {source}")]
@@ -26,6 +28,11 @@ impl FileError {
     pub fn is_gone(&self) -> bool {
         let code = self.source.raw_os_error();
         matches!(code, Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM))
+    }
+
+    /// Returns commands for a file of the agent that could not be written.
+    pub fn remedy_of_write(&self) -> Vec<String> {
+        unwritable(&self.path, self.source.kind())
     }
 
     /// The error for a file that can be read, but has invalid content.

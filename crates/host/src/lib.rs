@@ -9,6 +9,7 @@ pub mod bus;
 pub mod errors;
 pub mod failpoint;
 pub mod history;
+pub mod json_fault;
 pub mod messages;
 pub mod observe;
 pub mod provision;

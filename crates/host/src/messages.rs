@@ -43,7 +43,8 @@ messages! {
         {} []
         "The configuration on disk is invalid; the previous settings stay in effect. The message \
          names each problem by file, line, key, value and allowed values."
-        "Run `wasp-agent check-config`, fix the file, then run `systemctl reload wasp-agent`."
+        "Run `wasp-agent check-config`, fix the file, then run `systemctl reload-or-restart \
+         wasp-agent`."
 
     ProblemBegan Warn "280c3f35f866480f88da8b592d336fac"
         "The agent has a problem: @PROBLEM@"
@@ -223,7 +224,7 @@ messages! {
         "The previous settings of a slice are not saved"
         { slice } []
         "@SLICE@ is protected, but `wasp-agent unprotect` cannot restore it."
-        "Free space in /run (`df /run`)."
+        "Free space there (`df /run/wasp-agent`)."
 
     HookInstalled Info "40fe399649904a4f89b06994c01ad943"
         "The OCI hook was installed"
@@ -289,7 +290,7 @@ messages! {
          pod."
         "No action is required: the controller creates the pod on another node, or KubeVirt migrates \
          the VM. To stop evictions immediately, write `eviction.mode = \"off\"` to \
-         /etc/wasp-agent/config.d/99-stop.toml and run `systemctl reload wasp-agent`."
+         /etc/wasp-agent/config.d/zz-stop.toml and run `systemctl reload-or-restart wasp-agent`."
 
     EvictionsLost Warn "01bbe46626294d678676645c065e4edf"
         "The agent has lost its list of evictions"

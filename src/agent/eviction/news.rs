@@ -12,7 +12,11 @@ use crate::{
         workload::Returned,
     },
     messages,
-    model::{clock::SinceStart, event::EventReason},
+    model::{
+        clock::SinceStart,
+        event::EventReason,
+        trouble::{Problem, Trouble},
+    },
     observe::clock::since_boot,
 };
 
@@ -128,7 +132,12 @@ impl Eviction {
         }
         let status = match (&verdict.evict, self.active.is_empty()) {
             (Some(victim), _) => {
-                Some(format!("asking to evict {}/{}", victim.ranked.namespace, victim.ranked.name))
+                let pod = format!("{}/{}", victim.ranked.namespace, victim.ranked.name);
+                let explain = format!("wasp-agent explain {pod}");
+                Some(
+                    Problem::new(Trouble::Eviction, format!("asking to evict {pod}"))
+                        .with_remedy(vec![explain]),
+                )
             }
             (None, false) => {
                 let texts: Vec<&str> = verdict
@@ -138,7 +147,12 @@ impl Eviction {
                     .map(|reading| reading.text.as_str())
                     .collect();
                 let held = verdict.held_back.as_deref().unwrap_or("choosing a pod");
-                Some(format!("swap pressure: {} ({held})", texts.join("; ")))
+                let text = format!("swap pressure: {} ({held})", texts.join("; "));
+                let problem = Problem::new(Trouble::Eviction, text);
+                Some(match verdict.look.is_empty() {
+                    true => problem,
+                    false => problem.with_remedy(verdict.look.clone()),
+                })
             }
             (None, true) => None,
         };

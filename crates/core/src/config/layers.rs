@@ -11,6 +11,8 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
+use crate::model::origin::Origins;
+
 use super::{
     keys::{KEYS, Key, key, nearest},
     places::Places,
@@ -84,6 +86,12 @@ impl Layers {
         }
     }
 
+    /// Returns where each value is set that is not the default, even if there are problems.
+    pub fn origins(self) -> Origins {
+        let values = self.values.into_iter().map(|(key, (_, origin))| (key, origin));
+        values.filter(|(_, origin)| *origin != SettingOrigin::Default).collect()
+    }
+
     fn problem(&mut self, origin: SettingOrigin, text: String) {
         self.problems.push(ConfigProblem { origin, text });
     }
@@ -98,14 +106,15 @@ impl Layers {
     pub fn take_toml(&mut self, path: &Path, text: &str) {
         let places = Places::of(text);
         let (table, errors) = DeTable::parse_recoverable(text);
-        let line = |error: &toml::de::Error| {
-            places.line(error.span().map_or(0, |span| span.start.min(text.len())))
-        };
+        let at =
+            |error: &toml::de::Error| error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = |error: &toml::de::Error| places.line(at(error));
         let removal = places.without_errors(&errors.iter().map(line).collect::<Vec<_>>());
         for error in &errors {
+            let (_, column) = line_and_column(text, at(error));
             let (line, removal) = (line(error), removal.clone());
             let origin = SettingOrigin::File { path: path.to_owned(), line, removal };
-            self.problem(origin, format!("not TOML: {}", error.message()));
+            self.problem(origin, format!("not TOML (column {column}): {}", error.message()));
         }
         self.walk("", table.get_ref(), false, &File { path, places });
     }
@@ -213,6 +222,13 @@ impl Layers {
             }
         }
     }
+}
+
+/// Returns the line and the column, from 1, of the byte at `at`.
+pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 fn is_table(path: &str) -> bool {

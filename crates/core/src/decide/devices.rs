@@ -12,14 +12,15 @@ fn path(area: &SwapArea) -> &str {
 }
 
 /// Reports the devices whose disks fail. Pods with pages there are killed when the kernel cannot read them.
-pub fn failing(areas: &[SwapArea]) -> Option<Problem> {
+pub fn failing(areas: &[SwapArea], available_bytes: Option<u64>) -> Option<Problem> {
     let found = areas.iter().filter_map(|area| Some((path(area), area.failing.as_ref()?)));
     let (paths, texts): (Vec<&str>, Vec<String>) =
         found.map(|(path, why)| (path, format!("the disk of {path} fails: {why}"))).unzip();
     let text = format!("{}; a VM whose pages it loses is killed", texts.join("; "));
     let off = paths.iter().map(|path| format!("swapoff {}", quoted(path)));
     let then = "# then replace the disk, and switch the swap on again: systemctl restart wasp-swap";
-    let remedy = room_for(areas.iter().filter(|area| area.failing.is_some()))
+    let failing = areas.iter().filter(|area| area.failing.is_some());
+    let remedy = room_for(failing, available_bytes)
         .into_iter()
         .chain(off)
         .chain([then.to_owned()])
@@ -27,18 +28,21 @@ pub fn failing(areas: &[SwapArea]) -> Option<Problem> {
     (!paths.is_empty()).then(|| Problem::new(Trouble::SwapDisk, text).with_remedy(remedy))
 }
 
-/// Fewer bytes in use fit into RAM on any node.
-const SMALL: u64 = 256 << 20;
-
-/// Returns the step before devices are switched off: the kernel reads their pages back.
-fn room_for<'a>(devices: impl Iterator<Item = &'a SwapArea>) -> Option<String> {
+/// Returns the step before devices are switched off, if their pages do not fit into RAM: the kernel
+/// reads them back, and kills processes when RAM is full.
+pub fn room_for<'a>(
+    devices: impl Iterator<Item = &'a SwapArea>,
+    available_bytes: Option<u64>,
+) -> Option<String> {
     let used = devices.fold(0_u64, |sum, area| sum.saturating_add(area.device.used_bytes));
-    (used > SMALL).then(|| {
-        format!(
-            "# first move VMs away from the node, unless RAM and other swap have {} free",
-            human_bytes(used)
-        )
-    })
+    let room = match available_bytes {
+        Some(available) if used <= available => return None,
+        Some(available) => format!("RAM has {} available", human_bytes(available)),
+        None if used == 0 => return None,
+        None => "the available RAM is not known".to_owned(),
+    };
+    let used = human_bytes(used);
+    Some(format!("# first move VMs away from the node: {used} are in this swap, and {room}"))
 }
 
 /// A device counts as full if the kernel finds no room for more than a few pages.
@@ -58,7 +62,7 @@ pub fn full(areas: &[SwapArea]) -> Option<Problem> {
 
 /// Reports slow devices that the kernel fills before a fast one, and a full device before slower
 /// ones.
-pub fn order(areas: &[SwapArea]) -> Option<Problem> {
+pub fn order(areas: &[SwapArea], available_bytes: Option<u64>) -> Option<Problem> {
     let priority = |area: &SwapArea| area.device.priority;
     let (slow, fast): (Vec<&SwapArea>, Vec<&SwapArea>) =
         areas.iter().partition(|area| area.rotating);
@@ -79,7 +83,8 @@ pub fn order(areas: &[SwapArea]) -> Option<Problem> {
         let raised = fast.iter().filter(|area| priority(area) < 1).flat_map(|area| again(area, 10));
         let lowered = first.iter().flat_map(|area| again(area, 0));
         let off = fast.iter().filter(|area| priority(area) < 1).chain(first.iter().copied());
-        let remedy = room_for(off.copied()).into_iter().chain(raised).chain(lowered).collect();
+        let room = room_for(off.copied(), available_bytes);
+        let remedy = room.into_iter().chain(raised).chain(lowered).collect();
         return Some(Problem::new(Trouble::SwapDevices, text).with_remedy(remedy));
     }
     let first = areas.iter().max_by_key(|area| priority(area)).filter(|area| is_full(area))?;
@@ -109,11 +114,11 @@ pub fn rotating(areas: &[SwapArea]) -> Option<Problem> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::host::SwapDevice;
 
-    fn area(path: &str, priority: i32, rotating: bool) -> SwapArea {
+    pub(in crate::decide) fn area(path: &str, priority: i32, rotating: bool) -> SwapArea {
         let device = SwapDevice {
             path: path.to_owned(),
             kind: "partition".to_owned(),
@@ -128,12 +133,12 @@ mod tests {
     #[test]
     fn a_slow_device_is_reported_only_where_it_is_filled_first() {
         let slow = area("/dev/sda", 5, true);
-        assert_eq!(order(std::slice::from_ref(&slow)), None);
+        assert_eq!(order(std::slice::from_ref(&slow), Some(8 << 30)), None);
         assert!(
             rotating(std::slice::from_ref(&slow)).unwrap().text.starts_with("/dev/sda rotates")
         );
         let first = [area("/dev/nvme0n1", -2, false), slow.clone()];
-        let problem = order(&first).unwrap();
+        let problem = order(&first, Some(8 << 30)).unwrap();
         let lines = |paths: &[(&str, u8)]| -> Vec<String> {
             let lines = paths.iter().flat_map(|(path, priority)| {
                 [format!("swapoff {path}"), format!("swapon -p {priority} {path}")]
@@ -142,38 +147,45 @@ mod tests {
         };
         assert_eq!(problem.remedy, lines(&[("/dev/nvme0n1", 10), ("/dev/sda", 0)]));
         let both = [area("/dev/vda", 3, false), slow.clone(), area("/dev/sdb", 4, true)];
-        let problem = order(&both).unwrap();
+        let problem = order(&both, Some(8 << 30)).unwrap();
         assert!(problem.text.starts_with("/dev/sda rotates and is filled first (priority 5)"));
         assert_eq!(problem.remedy, lines(&[("/dev/sda", 0), ("/dev/sdb", 0)]));
         let second = [area("/dev/nvme0n1", 10, false), slow];
-        assert_eq!((order(&second), rotating(&second)), (None, None));
+        assert_eq!((order(&second, Some(8 << 30)), rotating(&second)), (None, None));
     }
 
     #[test]
     fn a_full_device_and_a_disk_that_fails_are_reported() {
         let mut areas = [area("/dev/zram0", 100, false), area("/dev/sda", 5, false)];
-        assert_eq!((order(&areas), failing(&areas)), (None, None));
+        assert_eq!((order(&areas, Some(8 << 30)), failing(&areas, Some(512 << 20))), (None, None));
         areas[0].device.used_bytes = areas[0].device.size_bytes - 4096;
         areas[0].device.path = "/dev/sdb".to_owned();
-        assert_eq!(order(&areas), None, "the next is as fast");
+        assert_eq!(order(&areas, Some(8 << 30)), None, "the next is as fast");
         areas[0].device.path = "/dev/zram0".to_owned();
-        assert!(order(&areas).unwrap().text.starts_with("/dev/zram0 is full"));
+        assert!(order(&areas, Some(8 << 30)).unwrap().text.starts_with("/dev/zram0 is full"));
         assert_eq!(full(&areas), None);
-        assert_eq!(order(&areas[..1]), None, "no device follows");
+        assert_eq!(order(&areas[..1], Some(8 << 30)), None, "no device follows");
         assert!(full(&areas[..1]).unwrap().text.starts_with("swap is full"));
         assert_eq!(full(&[]), None);
         areas[1].failing = Some("/dev/sda is offline".to_owned());
-        let problem = failing(&areas).unwrap();
+        let problem = failing(&areas, Some(512 << 20)).unwrap();
         assert!(problem.text.contains("/dev/sda fails: /dev/sda is offline"), "{problem:?}");
         assert_eq!(problem.remedy[0], "swapoff /dev/sda");
         areas[1].device.used_bytes = 1 << 30;
-        let room =
-            "# first move VMs away from the node, unless RAM and other swap have 1.0 GiB free";
-        assert_eq!(failing(&areas).unwrap().remedy[..2], [room, "swapoff /dev/sda"]);
+        let room = "# first move VMs away from the node: 1.0 GiB are in this swap, and RAM has \
+                    512.0 MiB available";
+        assert_eq!(
+            failing(&areas, Some(512 << 20)).unwrap().remedy[..2],
+            [room, "swapoff /dev/sda"]
+        );
+        let enough = failing(&areas, Some(1 << 30)).unwrap();
+        assert_eq!(enough.remedy[0], "swapoff /dev/sda", "RAM has room for all of it");
+        let unknown = failing(&areas, None).unwrap();
+        assert!(unknown.remedy[0].ends_with("the available RAM is not known"), "{unknown:?}");
         areas[1].device.used_bytes = 0;
         areas[0].device.used_bytes = 0;
         areas[0].failing = Some("gone".to_owned());
-        let remedy = &failing(&areas).unwrap().remedy;
+        let remedy = &failing(&areas, Some(512 << 20)).unwrap().remedy;
         assert_eq!(remedy[..2], ["swapoff /dev/zram0", "swapoff /dev/sda"]);
     }
 }

@@ -7,10 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::remedy::{file_by_pool, set, winning};
 use crate::model::{
+    origin::Origins,
     program::{Image, ProgramFacts},
-    runtime::DefaultRuntime,
+    runtime::{CrioDropIns, DefaultRuntime},
     shell::{self, quoted},
+    system::System,
     trouble::{Problem, Trouble},
 };
 
@@ -38,11 +41,11 @@ pub fn preferred(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     folders
 }
 
-/// Configures that no hook is installed, in a separate file.
-pub const NO_HOOK: [&str; 2] = [
-    r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml",
-    "systemctl reload wasp-agent",
-];
+/// Returns commands that configure that no hook is installed.
+pub fn no_hook(origins: &Origins) -> Vec<String> {
+    set(origins, "hook", &[("hook.install", "false")])
+}
+
 /// Directories that the agent's unit may write to.
 pub const WRITABLE: [&str; 3] = [
     "/run/containers/oci/hooks.d",
@@ -51,17 +54,34 @@ pub const WRITABLE: [&str; 3] = [
 ];
 
 /// Has CRI-O read a directory that the agent can write, besides the `folders` that it reads now.
-pub fn another_folder(folders: &[PathBuf]) -> Vec<String> {
+pub fn another_folder(system: &System, drop_ins: &CrioDropIns, folders: &[PathBuf]) -> Vec<String> {
     let added = WRITABLE.iter().map(Path::new).find(|one| folders.iter().all(|f| f != one));
     let all = folders.iter().map(PathBuf::as_path).chain(added);
     let all: Vec<String> =
         all.map(|folder| format!("{:?}", folder.display().to_string())).collect();
-    let text = quoted(&format!(r"[crio.runtime]\nhooks_dir = [{}]\n", all.join(", ")));
-    vec![
-        format!("printf {text} > /etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"),
-        "systemctl restart crio".to_owned(),
-        "systemctl restart wasp-agent".to_owned(),
-    ]
+    let text = format!("[crio.runtime]\nhooks_dir = [{}]\n", all.join(", "));
+    let mut lines = crio_drop_in(system, drop_ins, "hooks", &text);
+    if system.pool.is_none() {
+        lines.push("systemctl restart wasp-agent".to_owned());
+    }
+    lines
+}
+
+/// Returns commands that write a drop-in of CRI-O, which it reads last.
+fn crio_drop_in(
+    system: &System,
+    CrioDropIns { folder, last }: &CrioDropIns,
+    own: &str,
+    text: &str,
+) -> Vec<String> {
+    let path = folder.join(winning(&format!("99-wasp-agent-{own}.conf"), last.as_deref()));
+    match &system.pool {
+        Some(pool) => file_by_pool(pool, &format!("crio-{own}"), &path, text),
+        None => {
+            let (text, path) = (quoted(&text.replace('\n', r"\n")), shell::path(&path));
+            vec![format!("printf {text} > {path}"), "systemctl restart crio".to_owned()]
+        }
+    }
 }
 
 /// Returns the command that puts another hook's definition out of effect, and overwrites no file.
@@ -74,17 +94,19 @@ pub fn put_aside(file: &Path) -> String {
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
 /// Reports a runtime whose processes the agent does not tell from those of containers.
-pub fn unknown_runtime(runtime: &DefaultRuntime) -> Option<Problem> {
+pub fn unknown_runtime(
+    system: &System,
+    drop_ins: &CrioDropIns,
+    runtime: &DefaultRuntime,
+) -> Option<Problem> {
     if RUNTIMES.contains(&runtime.program()) {
         return None;
     }
     let text = format!("{runtime}: the agent supports only crun and runc");
-    let fix = [
-        "# unless you chose it for its isolation:",
-        r#"printf '[crio.runtime]\ndefault_runtime = "crun"\n' > /etc/crio/crio.conf.d/99-wasp-agent-runtime.conf"#,
-        "systemctl restart crio",
-    ];
-    let remedy = fix.map(str::to_owned).into();
+    let crun = "[crio.runtime]\ndefault_runtime = \"crun\"\n";
+    let drop_in = crio_drop_in(system, drop_ins, "runtime", crun);
+    let unless = "# unless you chose it for its isolation".to_owned();
+    let remedy = [unless].into_iter().chain(drop_in).collect();
     Some(Problem::new(Trouble::Runtime, text).with_remedy(remedy))
 }
 
@@ -161,12 +183,14 @@ pub fn unfit(program: &ProgramFacts) -> Option<HookUnfit> {
             Some(HookUnfit::Format("it is built for another architecture".to_owned()))
         }
         Ok(Image { version: None, .. }) => Some(HookUnfit::Replaced),
-        Ok(_) => program.no_interpreter.as_ref().map(|path| {
-            HookUnfit::Format(format!(
+        Ok(_) => match (&program.no_interpreter, &program.not_started) {
+            (Some(path), _) => Some(HookUnfit::Format(format!(
                 "it is built for another system: {} is missing",
                 path.display()
-            ))
-        }),
+            ))),
+            (None, Some(why)) => Some(HookUnfit::Format(format!("it does not start: {why}"))),
+            (None, None) => None,
+        },
     }
 }
 
@@ -185,7 +209,7 @@ impl HookUnfit {
     }
 
     /// Returns commands that repair the program at `path`.
-    pub fn remedy(&self, path: &Path) -> Vec<String> {
+    pub fn remedy(&self, system: &System, path: &Path) -> Vec<String> {
         // On RHEL CoreOS the service of the first boot fetches the package again if its mark is
         // missing.
         let reinstall = match path.starts_with("/usr/local") {
@@ -193,6 +217,16 @@ impl HookUnfit {
                 "rm -f /var/lib/wasp-agent/package.sha256".to_owned(),
                 "systemctl restart wasp-agent-install".to_owned(),
             ],
+            // No program can write there: another deployment of the image has the intact file.
+            false if system.is_image => {
+                let image = match &system.pool {
+                    Some(pool) => format!(
+                        "# then correct the image of pool {pool}: oc get machineosconfig -o yaml"
+                    ),
+                    None => "# then boot an image that has it: rpm-ostree rollback".to_owned(),
+                };
+                return vec!["rpm -V wasp-agent".to_owned(), "rpm-ostree status".to_owned(), image];
+            }
             false => vec![
                 "# reinstall the package: dnf reinstall ./wasp-agent-VERSION.rpm".to_owned(),
                 "rpm -V wasp-agent".to_owned(),
@@ -238,6 +272,7 @@ mod tests {
             is_file: true,
             noexec: None,
             no_interpreter: None,
+            not_started: None,
             image: Ok(Image { target, interpreter: None, version: Some(VERSION.to_owned()) }),
             machine: Some(target),
             selinux: None,
@@ -251,7 +286,7 @@ mod tests {
             let mut program = program();
             break_it(&mut program);
             let unfit = unfit(&program).unwrap();
-            (unfit.to_string(), unfit.remedy(&program.path).join("; "))
+            (unfit.to_string(), unfit.remedy(&System::default(), &program.path).join("; "))
         };
         let reinstall = "# reinstall the package: dnf reinstall ./wasp-agent-VERSION.rpm; rpm -V \
                          wasp-agent"
@@ -284,6 +319,11 @@ mod tests {
         let text = format!("cannot run: it is built for another system: {loader} is missing");
         let of_another = told(|p| p.no_interpreter = Some("/lib64/ld-linux-x86-64.so.9".into()));
         assert_eq!(of_another, (text, reinstall.clone()));
+        let library = "libz.so.9: cannot open shared object file";
+        let text = format!("cannot run: it does not start: {library}");
+        let of_a_library =
+            told(|p| p.not_started = Some("libz.so.9: cannot open shared object file".into()));
+        assert_eq!(of_a_library, (text, reinstall.clone()));
         let replaced = "is another program than wasp-hook".to_owned();
         let no_version = |p: &mut ProgramFacts| p.image.as_mut().unwrap().version = None;
         assert_eq!(told(no_version), (replaced, reinstall));

@@ -5,15 +5,21 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::kubelet_refuses::{SwapGate, refuses, swap_gate};
 use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings, WishRules},
-    decide::hook::listed,
+    decide::{
+        hook::listed,
+        remedy::{apply, file_by_pool, rollout},
+    },
     model::{
         host::NodeMemory,
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced},
         published,
         shell::{self, quoted},
+        system::System,
         words::Vocabulary,
     },
 };
@@ -44,12 +50,16 @@ fn highest(config: Option<&KubeletConfig>, signal: &str, whole: u64) -> u64 {
 /// write a separate drop-in for this key. Otherwise they change the value on the line of the key,
 /// or give the administrator a remark. They restart the kubelet only after a change.
 pub fn commands_to_set(
+    system: &System,
     config: &KubeletConfig,
     origin: &Origin,
     key: &str,
     value: &str,
     flag: &str,
 ) -> Vec<String> {
+    if let Some(pool) = &system.pool {
+        return set_in_pool(pool, config, origin, key, value);
+    }
     let (table, last) =
         key.rsplit_once('.').map_or((None, key), |(table, last)| (Some(table), last));
     let by_hand = |step: String| vec![format!("# {step}; then restart the kubelet")];
@@ -102,6 +112,60 @@ pub fn commands_to_set(
             by_hand(format!("set {key}: {value} in the file of the kubelet's --config"))
         }
     }
+}
+
+/// Returns commands that set `key` for the nodes of a pool, whose kubelet the Machine Config Operator
+/// configures: by a drop-in where the kubelet reads drop-ins (OpenShift 4.21), else by a
+/// KubeletConfig.
+fn set_in_pool(
+    pool: &str,
+    config: &KubeletConfig,
+    origin: &Origin,
+    key: &str,
+    value: &str,
+) -> Vec<String> {
+    if let Origin::Flag(teller) = origin {
+        return vec![
+            "oc get machineconfig".to_owned(),
+            format!("# then remove the flag of {teller} from the one that contains it"),
+        ];
+    }
+    let (table, last) = key.rsplit_once('.').map_or((None, key), |(t, last)| (Some(t), last));
+    if let Some(folder) = &config.drop_in_folder {
+        let path = own_drop_in(folder, config.drop_ins.last(), last);
+        let lines = match table {
+            None => format!("{last}: {value}\n"),
+            Some(table) => format!("{table}:\n  {last}: {value}\n"),
+        };
+        let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+        return file_by_pool(pool, &format!("kubelet-{last}"), &path, &format!("{head}{lines}"));
+    }
+    let value = value.parse::<bool>().map_or_else(|_| json!(value), |truth| json!(truth));
+    let keys = match table {
+        None => json!({ last: value }),
+        Some(table) => json!({ table: { last: value } }),
+    };
+    let name = format!("wasp-agent-{pool}");
+    let label = format!("pools.operator.machineconfiguration.openshift.io/{pool}");
+    let patch = quoted(&json!({ "spec": { "kubeletConfig": keys } }).to_string());
+    let new = json!({
+        "apiVersion": "machineconfiguration.openshift.io/v1",
+        "kind": "KubeletConfig",
+        "metadata": { "name": name },
+        "spec": {
+            "kubeletConfig": keys,
+            "machineConfigPoolSelector": { "matchLabels": { label: "" } },
+        },
+    });
+    vec![
+        format!(
+            "if oc get kubeletconfig {name}; then oc patch kubeletconfig {name} --type=merge -p \
+             {patch}; else {}; fi",
+            apply(&new)
+        ),
+        rollout(pool),
+        "# or add the key to another KubeletConfig of the pool: a pool takes one".to_owned(),
+    ]
 }
 
 /// Commands that show why the kubelet does not start, for a file that only a person can correct.

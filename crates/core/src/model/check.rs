@@ -13,13 +13,14 @@ use super::{
     host::{NodeMemory, SwapDevice},
     kubelet::KubeletConfig,
     obstacles::Obstacles,
-    origin::SettingOrigin,
+    origin::{Origins, SettingOrigin},
     program::ProgramFacts,
     protection::{Disks, SliceFacts},
     published::Published,
     rivals::Rival,
-    runtime::{DefaultRuntime, Runtime},
+    runtime::{CrioDropIns, DefaultRuntime, Runtime},
     swap::SwapControl,
+    system::System,
     unknown::Unknown,
     watermarks::Watermarks,
 };
@@ -62,6 +63,8 @@ pub enum Asked<T> {
 pub struct HostFacts {
     /// The facts are from a running host, not from the directory of an image.
     pub live: bool,
+    pub system: System,
+    pub origins: Origins,
     pub configuration: Result<(), Wrong>,
     pub agent: AgentFacts,
     /// State files that cannot be read, and have no check of their own.
@@ -69,12 +72,17 @@ pub struct HostFacts {
     pub obstacles: Obstacles,
     pub kernel: KernelFacts,
     pub node: Result<NodeMemory, Unknown>,
+    /// `MemAvailable`; `None` if unknown.
+    pub available_bytes: Option<u64>,
     pub swap: SwapFacts,
     pub kubelet: Result<Option<KubeletConfig>, Unknown>,
     /// The commands for a configuration of the kubelet that cannot be read.
     pub kubelet_remedy: Vec<String>,
     pub watermarks: Result<Watermarks, Unknown>,
     pub runtime: Result<Runtime, Unknown>,
+    /// The commands for a configuration of CRI-O that cannot be read.
+    pub runtime_remedy: Vec<String>,
+    pub crio: CrioDropIns,
     /// `None`: CRI-O's own default.
     pub default_runtime: Result<Option<DefaultRuntime>, Unknown>,
     pub hook: HookFacts,
@@ -94,6 +102,17 @@ pub struct Wrong {
     pub text: String,
     /// Commands that leave the wrong lines out.
     pub remedy: Vec<String>,
+    pub instead: Instead,
+}
+
+/// The settings that the checks use while those on disk are invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// Those of the running agent.
+    InForce,
+    /// Those of an agent that has ended since the node booted.
+    LastInForce,
+    Defaults,
 }
 
 /// The state that the running agent reports.
@@ -107,7 +126,7 @@ pub struct AgentFacts {
     pub age: Option<Duration>,
     /// Settings on disk that differ from those in effect: key, value on disk, value in effect.
     pub differs: Vec<(String, String, String)>,
-    /// Space on `/run`; `None` if unknown.
+    /// Space for `/run/wasp-agent`; `None` if unknown.
     pub run: Option<Space>,
     pub not_read: Vec<NotRead>,
 }
@@ -122,9 +141,10 @@ pub struct NotRead {
     pub target: PathBuf,
 }
 
-/// Free space of a file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Free space of the file system at a mount point.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
+    pub mount_point: PathBuf,
     pub free_bytes: u64,
     pub free_files: u64,
     pub read_only: bool,
@@ -225,6 +245,8 @@ pub struct UnreadableFile {
 pub struct Leftovers {
     pub hooks: Vec<PathBuf>,
     pub units: Vec<PathBuf>,
+    /// The DaemonSet's swapfile, and true if the kernel swaps to it.
+    pub swapfile: Option<(PathBuf, bool)>,
 }
 
 /// Facts from systemd.

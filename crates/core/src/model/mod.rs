@@ -29,6 +29,7 @@ pub mod storage;
 pub mod suspend;
 pub mod swap;
 pub mod swap_header;
+pub mod system;
 pub mod trouble;
 pub mod unknown;
 pub mod watermarks;

@@ -1,6 +1,6 @@
 //! Where a setting comes from, and how to remove it there.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 /// How to remove a setting from its file. Lines start at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,9 @@ impl fmt::Display for Removal {
         }
     }
 }
+
+/// Where each key is set that does not have its default.
+pub type Origins = BTreeMap<&'static str, SettingOrigin>;
 
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -16,6 +16,8 @@ pub struct ProgramFacts {
     pub is_file: bool,
     /// The program that loads it, if that is missing.
     pub no_interpreter: Option<PathBuf>,
+    /// The reason why it did not start when it was run once, such as a missing library.
+    pub not_started: Option<String>,
     /// The `noexec` mount point that the file is on.
     pub noexec: Option<PathBuf>,
     /// The program's target and version; `Err` is the reason why it cannot run.

@@ -11,6 +11,14 @@ pub enum Runtime {
     Unknown,
 }
 
+/// Where CRI-O reads files that override its main one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrioDropIns {
+    pub folder: PathBuf,
+    /// The name of the last entry, which CRI-O reads last.
+    pub last: Option<String>,
+}
+
 /// The OCI runtime that CRI-O starts containers with, unless a pod asks for another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DefaultRuntime {

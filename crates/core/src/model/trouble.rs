@@ -65,21 +65,21 @@ troubles! {
     /// The hook's program does not run: no container can start while its definition is installed.
     HookProgram "hook-program" Fail ["hook-program", "hook-label"], ["wasp-agent check"];
     /// An eviction signal is above its threshold, or a pod is leaving.
-    Eviction "eviction" Warn [], ["wasp-agent status"];
+    Eviction "eviction" Warn [], ["wasp-agent status --all --sort eviction"];
     /// The API server does not answer, or refuses.
     Api "api" Fail ["api-server", "certificate", "kubeconfig"], ["journalctl -u kubelet -b -p warning"];
     /// The node's client certificate has expired or soon expires.
     Certificate "certificate" Fail ["certificate"], ["journalctl -u kubelet -b -g certificate"];
     /// The configuration on disk is wrong.
-    Reload "reload" Fail ["configuration", "agent-settings"], ["wasp-agent check-config", "systemctl reload wasp-agent"];
+    Reload "reload" Fail ["configuration", "agent-settings"], ["wasp-agent check-config", "systemctl reload-or-restart wasp-agent"];
     /// Files beside the configuration that the agent does not read.
     NotRead "configuration-not-read" Warn ["configuration"], ["wasp-agent check"];
     /// A disk of the swap fails.
-    SwapDisk "swap-disk" Fail ["swap-devices"], ["wasp-agent check"];
-    Cgroup "cgroup" Fail ["cgroup-v2", "swap-controller", "controllers-kubepods"], ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "# then drain the node and reboot it"];
+    SwapDisk "swap-disk-fails" Fail ["swap-devices"], ["wasp-agent check"];
+    Cgroup "cgroup" Fail ["cgroup-v2", "swap-controller", "controllers-kubepods"], ["wasp-agent check"];
     /// A limit above the pods is tighter than theirs.
     PodsLimit "pods-limit" Fail ["limits-above-pods"], ["wasp-agent check"];
-    LostPods "lost-pods" Fail [], ["wasp-agent status"];
+    LostPods "lost-pods" Fail [], ["systemctl cat kubelet", "ls -d /sys/fs/cgroup/kube*"];
     /// Limits that cannot be read or set.
     Limits "limits" Fail [], ["journalctl -u wasp-agent -b -p err"];
     Inotify "inotify" Warn [], ["sysctl fs.inotify.max_user_watches"];
@@ -87,27 +87,29 @@ troubles! {
     Systemd "systemd" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
     /// Limits that the agent could not set in systemd.
     Untold "systemd-limits" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
-    Records "records" Warn ["run-space"], ["df /run"];
+    Records "records" Warn ["run-space"], ["df -h /run/wasp-agent/pods"];
     Pods "pods" Warn [], ["journalctl -u wasp-agent -b -p warning"];
     Signals "signals" Fail [], [];
-    Evictions "evictions" Fail ["run-space"], ["df /run"];
+    Evictions "evictions" Fail ["run-space"], ["df -h /run/wasp-agent"];
     /// The state of suspended pods cannot be saved, or a pod cannot be thawed.
     Suspend "suspend" Fail ["run-space"], ["wasp-agent suspended"];
     /// The commands' socket does not work.
-    Control "control" Warn ["run-space"], ["df /run"];
-    Status "status" Fail ["run-space"], ["df /run"];
-    Announce "announce" Warn ["may-patch-node-status"], ["wasp-agent check"];
+    Control "control" Warn ["run-space"], ["df -h /run/wasp-agent"];
+    Status "status" Fail ["run-space"], ["df -h /run/wasp-agent"];
+    Announce "announce" Warn ["may-patch-node-status"], ["journalctl -u wasp-agent -b -p warning"];
     Kubelet "kubelet" Fail ["kubelet-config", "kubelet-fail-swap-on", "kubelet-swap-behavior"], ["wasp-agent check"];
     /// The kubelet counts another amount of swap than the node has.
     KubeletSwap "kubelet-swap" Warn [], ["systemctl restart kubelet"];
-    Protection "protection" Warn ["protection"], ["wasp-agent check"];
+    Protection "protection" Warn ["protection"], ["systemctl restart wasp-agent"];
     Rival "conflict" Fail ["daemonset-hook", "foreign-hook"], ["wasp-agent check"];
+    /// Units or the swapfile of the DaemonSet agent are left on the node.
+    Leftovers "leftovers" Warn ["daemonset-units"], ["wasp-agent check"];
     /// A state file of the agent cannot be read.
     State "state" Warn ["state"], ["wasp-agent check"];
     /// Containers start with a program that the agent does not know.
     Runtime "runtime" Warn ["crio-runtime"], ["wasp-agent check"];
     /// No hook is installed.
-    Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
+    Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["journalctl -u wasp-agent -b -p warning"];
     Oomd "oomd" Warn ["systemd-oomd"], ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
     /// Another program keeps changing limits.
     Contended "contended" Fail [], ["journalctl -u wasp-agent -b -g 'another writer'"];
@@ -115,7 +117,7 @@ troubles! {
     Differs "kubelet-limits" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
     /// Pods of the same workload are evicted again and again.
     EvictedOften "evicted-often" Warn [], ["# raise its memory request, or keep it off this node (docs/evictions.md)", "wasp-agent report --since 1d"];
-    Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "# then drain the node and reboot it"];
+    Pressure "pressure" Warn ["psi"], ["wasp-agent check"];
     /// Proactive reclaim is configured, but the kernel does not support it.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
     Swap "swap" Fail ["swap", "swap-provisioning", "kubelet-fail-swap-on", "kubelet-config"], ["systemctl restart wasp-swap"];
@@ -137,7 +139,7 @@ troubles! {
     Metrics "metrics" Warn [], ["ss -ltnp"];
     Textfile "textfile" Warn [], ["wasp-agent check-config"];
     /// Events cannot be recorded for `wasp-agent report`.
-    History "history" Warn [], ["df /var/lib/wasp-agent"];
+    History "history" Warn [], ["df -h /var/lib/wasp-agent/history"];
     /// Containers use more swap than their grant.
     Above "above-grant" Note [], [];
     /// Pods hold more swap than their containers may have together.

@@ -29,7 +29,7 @@ pub struct Records {
     digest: RandomState,
     /// Pods whose record could not be written, and the last error.
     unwritten: BTreeSet<PodUid>,
-    error: Option<String>,
+    error: Option<(String, Vec<String>)>,
 }
 
 impl Records {
@@ -68,7 +68,7 @@ impl Records {
         }
         if let Err(source) = actuator.replace_file(&self.path(&pod.uid), &text, 0o600) {
             let error = FileError::of("write", &self.path(&pod.uid))(source);
-            self.error = Some(error.to_string());
+            self.error = Some((error.to_string(), error.remedy_of_write()));
             self.unwritten.insert(pod.uid.clone());
             // Without a record the hook estimates; an old record could give more than the current
             // grant.
@@ -86,8 +86,8 @@ impl Records {
         self.unwritten.iter()
     }
 
-    /// Describes the problem while any record is missing.
-    pub fn trouble(&self) -> Option<String> {
+    /// Describes the problem while any record is missing, with commands against it.
+    pub fn trouble(&self) -> Option<(String, Vec<String>)> {
         self.error.clone().filter(|_| !self.unwritten.is_empty())
     }
 
@@ -163,7 +163,7 @@ mod tests {
         fs::create_dir(&blocked).unwrap();
         assert!(records.save(&host, &a, grants(6)).is_err());
         records.save(&host, &b, grants(6)).unwrap();
-        assert!(records.trouble().unwrap().contains("pods"), "the other one's is no news of it");
+        assert!(records.trouble().unwrap().0.contains("pods"), "the other one's is no news of it");
         assert_eq!(records.unwritten().collect::<Vec<_>>(), [&a.uid]);
         fs::remove_dir(&blocked).unwrap();
         records.save(&host, &a, grants(6)).unwrap();

@@ -12,13 +12,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml::{Table, Value};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::crio_command::{CrioFlags, CrioVariablesError, crio_flags};
 use crate::{
     bounded::read_bounded,
+    config::layers::line_and_column,
+    decide::remedy::{RELOAD, correct_in_pool},
     errors::FileError,
-    model::runtime::{DefaultRuntime, Runtime},
+    model::{
+        runtime::{CrioDropIns, DefaultRuntime, Runtime},
+        shell,
+        system::System,
+    },
     roots::Roots,
 };
 
@@ -50,10 +59,76 @@ pub enum CrioError {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CrioContentError {
     /// The parser's message, without the lines that it quotes.
-    #[error("{0}")]
-    Toml(String),
-    #[error("{key} is not {expected}")]
-    Type { key: &'static str, expected: &'static str },
+    #[error("it is not TOML (line {line}, column {column}): {message}")]
+    Toml { line: usize, column: usize, message: String },
+    #[error("{key} is not {expected} (line {line}, column {column})")]
+    Type { key: &'static str, expected: &'static str, line: usize, column: usize },
+}
+
+impl CrioContentError {
+    fn place(&self) -> (usize, usize) {
+        match self {
+            Self::Toml { line, column, .. } | Self::Type { line, column, .. } => (*line, *column),
+        }
+    }
+}
+
+impl CrioError {
+    /// Returns the commands that let CRI-O read its configuration again.
+    pub fn remedy(&self, system: &System) -> Vec<String> {
+        let restart = ["systemctl restart crio", RELOAD].map(str::to_owned);
+        let path = match self {
+            Self::Variables(_) => None,
+            Self::File(FileError { path, .. }) | Self::Missing(path) => Some(path),
+            Self::Content { path, .. } => Some(path),
+        };
+        if let Some((path, pool)) = path.and_then(|path| Some((path, system.owner_of(path)?))) {
+            return correct_in_pool(pool, path);
+        }
+        match self {
+            // A restarted CRI-O has the variables that its unit has now.
+            Self::Variables(_) => restart.into(),
+            Self::Content { path, source } => {
+                let (line, column) = source.place();
+                let or = format!("# or correct line {line}, column {column} of it");
+                let aside = format!(
+                    "mv --backup=numbered {} {}",
+                    shell::path(path),
+                    shell::path(&off(path))
+                );
+                [aside].into_iter().chain(restart).chain([or]).collect()
+            }
+            Self::Missing(path) => {
+                let by_hand = format!("# restore {}, or correct --config", path.display());
+                [by_hand].into_iter().chain(restart).collect()
+            }
+            Self::File(FileError { path, .. }) => {
+                let look = format!("ls -ld {}", shell::path(path));
+                let then = "# then correct what the message names".to_owned();
+                [look, then].into_iter().chain(restart).collect()
+            }
+        }
+    }
+}
+
+/// Returns a name for a file that CRI-O does not read. In its directory of drop-ins, CRI-O reads files
+/// with any name.
+fn off(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".off");
+    let among = path.ancestors().find(|folder| folder.extension().is_some_and(|end| end == "d"));
+    let folder = among.and_then(Path::parent).or_else(|| path.parent());
+    folder.unwrap_or(Path::new("/")).join(name)
+}
+
+/// Returns where a drop-in must be that CRI-O reads last.
+pub fn drop_ins(roots: &Roots) -> CrioDropIns {
+    let flags = crio_flags(roots).ok().flatten().unwrap_or_default();
+    let folder = flags.config_dir.filter(|folder| !folder.is_empty());
+    let folder = folder.map_or_else(|| DROP_INS.into(), PathBuf::from);
+    let entries = fs::read_dir(roots.path(&folder)).into_iter().flatten().flatten();
+    let last = entries.filter_map(|entry| entry.file_name().into_string().ok()).max();
+    CrioDropIns { folder, last }
 }
 
 /// Returns the node's container runtime, with CRI-O's hooks directories.
@@ -156,38 +231,78 @@ fn walk(
     Ok(())
 }
 
+/// A file's text, for the places of what is wrong in it.
+struct TomlText<'a>(&'a str);
+
+impl TomlText<'_> {
+    fn wrong_type(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> CrioContentError {
+        let (line, column) = line_and_column(self.0, value.span().start);
+        CrioContentError::Type { key, expected, line, column }
+    }
+
+    fn string(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+        key: &'static str,
+    ) -> Result<String, CrioContentError> {
+        let text = value.get_ref().as_str().map(str::to_owned);
+        text.ok_or_else(|| self.wrong_type(key, "a string", value))
+    }
+
+    fn table<'t>(
+        &self,
+        file: &'t DeTable<'_>,
+        key: &'static str,
+    ) -> Result<Option<&'t DeTable<'t>>, CrioContentError>
+    where
+        Self: 't,
+    {
+        match value(file, key) {
+            None => Ok(None),
+            Some(found) => match found.get_ref() {
+                DeValue::Table(table) => Ok(Some(table)),
+                _ => Err(self.wrong_type(key, "a table", found)),
+            },
+        }
+    }
+}
+
 fn parsed(text: &str) -> Result<Configured, CrioContentError> {
-    let file: Table =
-        toml::from_str(text).map_err(|error| CrioContentError::Toml(error.message().to_owned()))?;
-    let nothing = Table::new();
-    let Some(crio) = table(&file, "crio")? else { return Ok(Configured::default()) };
-    let runtime = table(crio, "runtime")?.unwrap_or(&nothing);
-    let of_text = |value: &Value, key: &'static str| {
-        let wrong = CrioContentError::Type { key, expected: "a string" };
-        value.as_str().map(str::to_owned).ok_or(wrong)
-    };
+    let file = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let (line, column) = line_and_column(text, at);
+        CrioContentError::Toml { line, column, message: error.message().to_owned() }
+    })?;
+    let (of, nothing) = (TomlText(text), DeTable::new());
+    let Some(crio) = of.table(file.get_ref(), "crio")? else { return Ok(Configured::default()) };
+    let runtime = of.table(crio, "runtime")?.unwrap_or(&nothing);
     let hooks_dir = match value(runtime, "hooks_dir") {
         None => None,
-        Some(Value::Array(folders)) => Some(
-            folders
-                .iter()
-                .map(|folder| of_text(folder, "an entry of hooks_dir").map(PathBuf::from))
-                .collect::<Result<_, _>>()?,
-        ),
-        Some(_) => {
-            let (key, expected) = ("hooks_dir", "an array of strings");
-            return Err(CrioContentError::Type { key, expected });
-        }
+        Some(found) => match found.get_ref() {
+            DeValue::Array(folders) => Some(
+                folders
+                    .iter()
+                    .map(|folder| of.string(folder, "an entry of hooks_dir").map(PathBuf::from))
+                    .collect::<Result<_, _>>()?,
+            ),
+            _ => return Err(of.wrong_type("hooks_dir", "an array of strings", found)),
+        },
     };
     let default_runtime = value(runtime, "default_runtime");
     let default_runtime =
-        default_runtime.map(|runtime| of_text(runtime, "default_runtime")).transpose()?;
-    let runtimes = table(runtime, "runtimes")?.unwrap_or(&nothing);
-    let path = |one: &Value| {
-        let path = value(one.as_table()?, "runtime_path")?.as_str()?;
+        default_runtime.map(|runtime| of.string(runtime, "default_runtime")).transpose()?;
+    let runtimes = of.table(runtime, "runtimes")?.unwrap_or(&nothing);
+    let path = |one: &Spanned<DeValue<'_>>| {
+        let DeValue::Table(one) = one.get_ref() else { return None };
+        let path = value(one, "runtime_path")?.get_ref().as_str()?;
         (!path.is_empty()).then(|| PathBuf::from(path))
     };
-    let paths = runtimes.iter().map(|(name, one)| (name.clone(), path(one)));
+    let paths = runtimes.iter().map(|(name, one)| (name.get_ref().to_string(), path(one)));
     Ok(Configured {
         paths: paths.collect(),
         hooks_dir,
@@ -197,17 +312,10 @@ fn parsed(text: &str) -> Result<Configured, CrioContentError> {
 }
 
 /// Returns the value of the exact key, else of a key in another case.
-fn value<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
-    let in_any_case = || table.iter().find(|(found, _)| found.eq_ignore_ascii_case(key));
-    table.get(key).or_else(|| in_any_case().map(|(_, value)| value))
-}
-
-fn table<'a>(file: &'a Table, key: &'static str) -> Result<Option<&'a Table>, CrioContentError> {
-    match value(file, key) {
-        None => Ok(None),
-        Some(Value::Table(table)) => Ok(Some(table)),
-        Some(_) => Err(CrioContentError::Type { key, expected: "a table" }),
-    }
+fn value<'a, 'i>(table: &'a DeTable<'i>, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
+    let in_any_case = || table.iter().find(|(name, _)| name.get_ref().eq_ignore_ascii_case(key));
+    let exact = table.iter().find(|(name, _)| name.get_ref() == key);
+    exact.or_else(in_any_case).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -353,5 +461,30 @@ mod tests {
         let (_folder, roots) = host(&[("/etc/crio/crio.conf.d/50-x.conf", "hooks_dir = [\n")]);
         let error = runtime(&roots).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /etc/crio/crio.conf.d/50-x.conf: "), "{error}");
+        let said = |text: &str| {
+            fs::write(roots.path("/etc/crio/crio.conf.d/50-x.conf"), text).unwrap();
+            runtime(&roots).unwrap_err()
+        };
+        let error = said("[crio.runtime]\n  hooks_dir = \"/a\"\n");
+        let text = "hooks_dir is not an array of strings (line 2, column 15)";
+        assert!(error.to_string().ends_with(text), "{error}");
+        let error = said("# x\n[crio.runtime\nhooks_dir = []\n");
+        assert!(error.to_string().contains("it is not TOML (line 2, column 14): "), "{error}");
+        let remedy = error.remedy(&System::default());
+        let from = "/etc/crio/crio.conf.d/50-x.conf";
+        assert_eq!(remedy[0], format!("mv --backup=numbered {from} /etc/crio/50-x.conf.off"));
+        let files = [PathBuf::from(from)].into();
+        let owned = System { pool: Some("worker".to_owned()), files, ..System::default() };
+        assert_eq!(error.remedy(&owned)[0], "oc get machineconfig");
+    }
+
+    #[test]
+    fn the_last_entry_of_the_folder_is_known() {
+        let (_folder, roots) = host(&[("/etc/crio/crio.conf", "")]);
+        let none = CrioDropIns { folder: DROP_INS.into(), last: None };
+        assert_eq!(drop_ins(&roots), none);
+        let (_folder, roots) =
+            host(&[("/etc/crio/crio.conf.d/99-zz.conf", ""), ("/etc/crio/crio.conf.d/a/b", "")]);
+        assert_eq!(drop_ins(&roots).last.as_deref(), Some("a"));
     }
 }

@@ -5,8 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::rivals;
-use crate::{bounded::read_bounded, decide::hook::FILE_NAME, roots::Roots};
+use super::{
+    node::{memory, swap_devices},
+    rivals,
+    swap::{area::swap_header, unescaped},
+};
+use crate::{
+    bounded::read_bounded, decide::hook::FILE_NAME, model::check::Leftovers, roots::Roots,
+};
 
 /// CRI-O's default directories, and the one that OpenShift adds (crio.conf(5), `hooks_dir`).
 pub const USUAL_FOLDERS: [&str; 3] = [
@@ -104,6 +110,37 @@ pub fn rival_units(roots: &Roots) -> Vec<PathBuf> {
     units.filter(|unit| roots.path(unit).exists()).collect()
 }
 
+/// The swapfile that the DaemonSet's MachineConfig creates.
+const SWAPFILE: &str = "/var/tmp/swapfile";
+
+/// Returns the DaemonSet's swapfile, and true if the kernel swaps to it. `own` is `swap.path`.
+pub fn rival_swapfile(roots: &Roots, own: &Path) -> Option<(PathBuf, bool)> {
+    let path = Path::new(SWAPFILE);
+    if path == own {
+        return None;
+    }
+    let is_on = swap_devices(roots).iter().any(|on| unescaped(&on.path) == path);
+    // An administrator's file may have the same name. The agent's own /var/tmp is private.
+    let is_its = match is_on {
+        true => rival_units(roots).iter().any(|unit| unit.ends_with(UNITS[0])),
+        false => {
+            let page_bytes = memory(roots).map_or(4096, |node| node.page_bytes);
+            swap_header(roots, path, page_bytes)
+                .is_ok_and(|header| header.is_some_and(|header| !header.is_ours()))
+        }
+    };
+    is_its.then(|| (path.to_owned(), is_on))
+}
+
+/// Returns everything that the DaemonSet has left.
+pub fn leftovers(roots: &Roots, own_swap: &Path) -> Leftovers {
+    Leftovers {
+        hooks: rival_files(roots),
+        units: rival_units(roots),
+        swapfile: rival_swapfile(roots, own_swap),
+    }
+}
+
 /// Formats paths for a sentence.
 pub fn listed(files: &[PathBuf]) -> String {
     let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
@@ -177,5 +214,15 @@ mod tests {
         put("/etc/systemd/system/swap-provision.service");
         assert_eq!(rival_files(&roots), [newer[0], newer[1], hook].map(PathBuf::from));
         assert_eq!(rival_units(&roots), [Path::new("/etc/systemd/system/swap-provision.service")]);
+
+        let swapfile = || rival_swapfile(&roots, Path::new("/var/lib/wasp-agent/swapfile"));
+        assert_eq!(swapfile(), None);
+        put("/proc/swaps");
+        let line = "Filename Type Size Used Priority\n/var/tmp/swapfile file 1024 0 -2\n";
+        fs::write(roots.path("/proc/swaps"), line).unwrap();
+        assert_eq!(swapfile(), Some((SWAPFILE.into(), true)));
+        assert_eq!(rival_swapfile(&roots, Path::new(SWAPFILE)), None, "it is swap.path");
+        fs::remove_file(roots.path("/etc/systemd/system/swap-provision.service")).unwrap();
+        assert_eq!(swapfile(), None, "an administrator's file may have this name");
     }
 }

@@ -34,6 +34,7 @@ pub mod settings;
 pub mod sleeper;
 pub mod slices;
 pub mod swap;
+pub mod system;
 pub mod tree;
 pub mod trigger;
 mod units;

@@ -48,6 +48,11 @@ pub fn memory(roots: &Roots) -> Result<NodeMemory, FileError> {
     })
 }
 
+/// Returns `MemAvailable`, in bytes; `None` if it is unknown.
+pub fn available_bytes(roots: &Roots) -> Option<u64> {
+    Meminfo::read(roots).ok()?.bytes("MemAvailable")
+}
+
 /// Returns `SwapFree`, in bytes.
 pub fn free_swap_bytes(roots: &Roots) -> Result<u64, FileError> {
     Meminfo::read(roots)?.needed("SwapFree")

@@ -21,7 +21,7 @@ use crate::{
         value::{Problems, SettingOrigin},
     },
     decide::check::aside,
-    model::check::NotRead,
+    model::{check::NotRead, origin::Origins},
     roots::Roots,
 };
 
@@ -37,11 +37,20 @@ pub fn load(
     roots: &Roots,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<(Settings, Resolved), Problems> {
+    Settings::valid(layers(roots, environment).resolved()?)
+}
+
+/// Returns where each value is set now, even if some are invalid.
+pub fn origins(roots: &Roots) -> Origins {
+    layers(roots, |name| std::env::var(name).ok()).origins()
+}
+
+fn layers(roots: &Roots, environment: impl Fn(&str) -> Option<String>) -> Layers {
     let mut layers = Layers::defaults();
     for source in sources(roots) {
         source.take(&mut layers, roots, &environment);
     }
-    Settings::valid(layers.resolved()?)
+    layers
 }
 
 /// Returns where the value of `key` comes from now; `None` where the layer that may set it is not

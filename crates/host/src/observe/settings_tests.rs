@@ -9,7 +9,7 @@ use crate::config::{
     show,
     value::SettingOrigin,
 };
-use crate::decide::check::without_wrong_lines;
+use crate::{decide::check::without_wrong_lines, model::system::System};
 
 /// A host with these files.
 fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
@@ -162,12 +162,15 @@ fn all_that_is_wrong_is_said_at_once_with_file_line_key_value_and_range() {
         (MAIN, "log.verbosity = 99\n= 3\n"),
         ("/etc/wasp-agent/config.d/10.toml", drop_in),
     ]);
-    assert!(broken.iter().any(|p| p.contains("wasp-agent.toml:2: not TOML: ")), "{broken:?}");
+    assert!(
+        broken.iter().any(|p| p.contains("wasp-agent.toml:2: not TOML (column ")),
+        "{broken:?}"
+    );
     assert!(
         broken.iter().any(|p| p.contains("wasp-agent.toml:1: log.verbosity = 99")),
         "{broken:?}"
     );
-    assert!(broken.iter().any(|p| p.contains("10.toml:2: not TOML: ")), "{broken:?}");
+    assert!(broken.iter().any(|p| p.contains("10.toml:2: not TOML (column ")), "{broken:?}");
 }
 
 #[test]
@@ -282,7 +285,7 @@ const DROP_IN: &str = "/etc/wasp-agent/config.d/95-x.toml";
 /// Returns the configuration after its fix was pasted.
 fn fixed(roots: &Roots) -> Resolved {
     let problems = super::load(roots, |_| None).unwrap_err();
-    paste(roots, &without_wrong_lines(&problems));
+    paste(roots, &without_wrong_lines(&System::default(), &problems));
     super::load(roots, |_| None).unwrap().1
 }
 
@@ -475,7 +478,10 @@ fn files_that_are_not_read_get_a_free_name() {
         "config.d/93-a config.d/93-a.toml",
     ];
     assert_eq!(found, expected);
-    paste(&roots, &crate::decide::check::not_read(&not_read(&roots)).unwrap().1);
+    paste(
+        &roots,
+        &crate::decide::check::not_read(&System::default(), &not_read(&roots)).unwrap().1,
+    );
     assert_eq!(not_read(&roots), []);
     let (settings, resolved) = super::load(&roots, |_| None).unwrap();
     assert_eq!(settings.verbosity, 3);

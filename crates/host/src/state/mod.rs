@@ -20,6 +20,7 @@ use serde_json::{Value, error::Category};
 use crate::{
     bounded::read_bounded,
     errors::FileError,
+    json_fault::described,
     model::{check::UnreadableFile, counted::counted},
     replace::{replace, replace_for_keeps, sweep},
     roots::Roots,
@@ -163,10 +164,7 @@ fn fault(text: &str, error: &serde_json::Error) -> io::Error {
     let text = match error.classify() {
         _ if text.trim().is_empty() => "it is empty".to_owned(),
         Category::Eof => format!("it is cut off after {}", counted(text.len(), "byte", "bytes")),
-        Category::Syntax => {
-            format!("it is not JSON (line {}, column {})", error.line(), error.column())
-        }
-        Category::Data | Category::Io => error.to_string(),
+        Category::Syntax | Category::Data | Category::Io => described(error),
     };
     io::Error::new(io::ErrorKind::InvalidData, text)
 }

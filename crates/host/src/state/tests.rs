@@ -26,8 +26,8 @@ fn absent_is_none_and_unreadable_is_an_error() {
         (r#"{"version":1,"values":{"/proc/sys/vm/swap"#, "it is cut off after 41 bytes"),
         ("garbage", "it is not JSON (line 1, column 1)"),
         (r#"{"version":2,"values":{}}"#, "its version is 2, but this program supports 1"),
-        (r#"{"version":1}"#, "missing field `values`"),
-        ("[]", "invalid"),
+        (r#"{"version":1}"#, "the field values is missing (line 1, column 13)"),
+        ("[]", "is not"),
     ] {
         let (_folder, cut) = file::<TunablesBefore>(text);
         let error = cut.load().unwrap_err().to_string();

@@ -12,12 +12,16 @@ use crate::{
         settings::Settings,
         value::{Problems, Removal, SettingOrigin},
     },
-    decide::unreadable::unreadable_state,
+    decide::{
+        remedy::{RELOAD, correct_in_pool},
+        unreadable::unreadable_state,
+    },
     model::{
-        check::{Asked, CheckLevel, HostFacts, NotRead, UnitFacts},
+        check::{Asked, CheckLevel, HostFacts, Instead, NotRead, UnitFacts, Wrong},
         counted::counted,
         published::ProblemStatus,
-        shell::quoted,
+        shell::{self, quoted},
+        system::System,
         trouble::{Severity, Trouble},
     },
 };
@@ -32,22 +36,32 @@ const CRASH_LOOP: u32 = 3;
 pub(super) fn configuration(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.configuration {
         Ok(()) => {}
-        Err(wrong) => return fail(wrong.text.clone(), []).with(wrong.remedy.clone()),
+        Err(Wrong { text, remedy, instead }) => {
+            let instead = match instead {
+                Instead::InForce => "the settings in effect",
+                Instead::LastInForce => "the settings that were last in effect",
+                Instead::Defaults => "the defaults",
+            };
+            return fail(format!("{text}\nthe other checks use {instead}"), [])
+                .with(remedy.clone());
+        }
     }
-    match not_read(&facts.agent.not_read) {
+    match not_read(&facts.system, &facts.agent.not_read) {
         None => ok("loads"),
         Some((text, fix)) => warn(text, []).with(fix),
     }
 }
 
 /// Returns a sentence about the files that the agent does not read, and commands that fix them.
-pub fn not_read(files: &[NotRead]) -> Option<(String, Vec<String>)> {
+pub fn not_read(system: &System, files: &[NotRead]) -> Option<(String, Vec<String>)> {
     let (first, _) = files.split_first()?;
     let shown: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
     let text = format!("the agent does not read {}: {}", shown.join(", "), first.why);
-    let moves = files.iter().map(|file| moved(&file.path, &file.target));
-    let reload = "systemctl reload-or-restart wasp-agent".to_owned();
-    Some((text, moves.chain([reload]).collect()))
+    let moves = files.iter().flat_map(|file| match system.owner_of(&file.path) {
+        Some(pool) => correct_in_pool(pool, &file.path),
+        None => vec![moved(&file.path, &file.target)],
+    });
+    Some((text, moves.chain([RELOAD.to_owned()]).collect()))
 }
 
 /// Returns a command that renames a file and loses no other file.
@@ -65,7 +79,7 @@ pub fn aside(file: &Path) -> PathBuf {
 
 /// Returns commands that remove the wrong settings from their files, or set aside a file in which
 /// no line alone is wrong, and reload the agent.
-pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
+pub fn without_wrong_lines(system: &System, problems: &Problems) -> Vec<String> {
     let mut files: BTreeMap<&Path, Option<BTreeSet<Removal>>> = BTreeMap::new();
     let mut lines: Vec<String> = Vec::new();
     for problem in &problems.0 {
@@ -82,6 +96,10 @@ pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
         }
     }
     for (path, removal) in files {
+        if let Some(pool) = system.owner_of(path) {
+            lines.extend(correct_in_pool(pool, path));
+            continue;
+        }
         lines.push(match removal {
             // The last first: a cut moves what is behind it in the line.
             Some(removal) => {
@@ -97,7 +115,7 @@ pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
     }
     lines.dedup();
     lines.push("wasp-agent check-config".to_owned());
-    lines.push("systemctl reload-or-restart wasp-agent".to_owned());
+    lines.push(RELOAD.to_owned());
     lines
 }
 
@@ -182,7 +200,11 @@ pub(super) fn problems(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
             );
         }
         Ok(_) => return skip("the agent is not running"),
-        Err(error) => return fail(error.clone(), ["systemctl restart wasp-agent"]),
+        Err(error) => {
+            let file = "/run/wasp-agent/status.json";
+            let aside = format!("mv --backup=numbered {file} {file}.off");
+            return fail(error.clone(), [&*aside, "systemctl restart wasp-agent"]);
+        }
     };
     if let Some(age) = agent.age.filter(|age| *age > late(settings)) {
         return fail(
@@ -190,7 +212,7 @@ pub(super) fn problems(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
                 "the agent has published nothing for {} s: it hangs, or cannot write to /run",
                 age.as_secs()
             ),
-            ["df /run", "systemctl restart wasp-agent"],
+            ["df -h /run/wasp-agent", "systemctl restart wasp-agent"],
         );
     }
     let mut level = CheckLevel::Ok;
@@ -245,7 +267,7 @@ pub(super) fn settings_in_force(facts: &HostFacts, _: &Settings) -> CheckOutcome
         .collect();
     match &differs[..] {
         [] => ok("the settings in effect are those on disk"),
-        _ => fail(differs.join("\n"), ["systemctl reload wasp-agent"]),
+        _ => fail(differs.join("\n"), [RELOAD]),
     }
 }
 
@@ -257,15 +279,26 @@ pub(super) fn state(facts: &HostFacts, _: &Settings) -> CheckOutcome {
 }
 
 pub(super) fn run_space(facts: &HostFacts, _: &Settings) -> CheckOutcome {
-    let Some(space) = facts.agent.run else { return skip("cannot read the free space of /run") };
-    let fix = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
+    let Some(space) = &facts.agent.run else {
+        return skip("cannot read the free space of /run");
+    };
+    // /run, unless the agent's directory is a mount of its own.
+    let of = &space.mount_point;
+    let path = shell::path(of);
+    let fix = [
+        &*format!("df -h {path}"),
+        &format!("df -i {path}"),
+        &format!("du -xs {path}/* | sort -n | tail -n 5"),
+    ];
+    let of = of.display();
+    let cannot = "the agent cannot save grants and evictions there";
     match () {
-        () if space.read_only => fail("/run is read-only", ["mount -o remount,rw /run"]),
-        () if space.free_bytes < LEAST_BYTES => {
-            fail("/run is full: the agent cannot save grants and evictions there", fix)
+        () if space.read_only => {
+            fail(format!("{of} is read-only: {cannot}"), [&format!("mount -o remount,rw {path}")])
         }
+        () if space.free_bytes < LEAST_BYTES => fail(format!("{of} is full: {cannot}"), fix),
         () if space.free_files < LEAST_FILES => {
-            fail("/run has no free inode: the agent cannot save grants and evictions there", fix)
+            fail(format!("{of} has no free inode: {cannot}"), fix)
         }
         () => ok("has free space"),
     }

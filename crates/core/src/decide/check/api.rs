@@ -8,8 +8,8 @@ use crate::{
         settings::{EvictionMode, SchedulingGuard, Settings},
         value::SettingOrigin,
     },
+    decide::remedy::set,
     model::check::{ApiFacts, CheckLevel, CredentialFacts, HostFacts, Permission},
-    model::shell::quoted,
 };
 
 /// The kubelet renews its certificate at 70 to 90 % of its lifetime. If it has not done so this
@@ -84,32 +84,8 @@ pub fn renew(node_name: &str) -> Vec<String> {
 /// Returns the commands that set `node.name`, or remove it, where it takes effect: `origin` is where
 /// the present value is set.
 pub fn node_name_remedy(name: &str, origin: Option<&SettingOrigin>) -> Vec<String> {
-    let sysconfig = |line: String| {
-        let command = format!("sed -i --follow-symlinks '{line}/# &/' /etc/sysconfig/wasp-agent");
-        vec![command, "systemctl restart wasp-agent".to_owned()]
-    };
-    match origin {
-        Some(SettingOrigin::Environment { name }) => return sysconfig(format!("s/^{name}=")),
-        Some(SettingOrigin::File { path, line, .. }) if path.ends_with("sysconfig/wasp-agent") => {
-            return sysconfig(format!("{line}s/^"));
-        }
-        _ => {}
-    }
-    let own = "99-check-node-name.toml";
-    let set_by = match origin {
-        Some(SettingOrigin::File { path, .. }) => path.file_name().and_then(|name| name.to_str()),
-        _ => None,
-    };
-    // The last file by name counts.
-    let own = match set_by {
-        Some(set_by) if set_by > own => format!("{set_by}-check-node-name.toml"),
-        _ => own.to_owned(),
-    };
-    let path = quoted(&format!("/etc/wasp-agent/config.d/{own}"));
-    vec![
-        format!(r#"printf '[node]\nname = "{name}"\n' > {path}"#),
-        "systemctl reload wasp-agent".to_owned(),
-    ]
+    let origins = origin.map(|origin| ("node.name", origin.clone())).into_iter().collect();
+    set(&origins, "node-name", &[("node.name", &format!("{name:?}"))])
 }
 
 /// Formats a duration in the largest unit of which it has at least two.

@@ -3,41 +3,34 @@
 use super::{CheckOutcome, answered, fail, ok, skip, warn};
 use crate::{
     config::settings::{ProtectionSettings, ReclaimMode, Settings, SwapKind},
-    decide::protection::{Swap, oomd_in, oomd_remedy, oomd_shown, oomd_unknown, protection},
+    decide::{
+        protection::{Swap, oomd_in, oomd_remedy, oomd_shown, oomd_unknown, protection},
+        remedy::{boot_with, boot_without, set},
+    },
     model::{
         check::{Asked, BusFacts, HostFacts},
         protection::SliceFacts,
         swap::SwapControl,
+        system::System,
     },
 };
 
 /// The first Linux release with tmpfs `noswap`; the kubelet uses the same version.
 const NOSWAP_SINCE: (u32, u32) = (6, 4);
 
-/// The remedies of `check` write to separate files, so that they do not overwrite an
-/// administrator's file.
-const NO_LATENCY: &str = r"printf '[protection]\nio-latency-target-ms = 0\n' > /etc/wasp-agent/config.d/99-check-io-latency.toml";
-const KEEP_ZSWAP: &str =
-    r#"printf '[kernel]\nzswap = "keep"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
-const USE_ZSWAP: &str =
-    r#"printf '[kernel]\nzswap = "on"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
-const NO_ZSWAP: &str =
-    r#"printf '[kernel]\nzswap = "off"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
-
-/// Commands that add a kernel argument: on RHEL and on OpenShift.
-fn boot_with(argument: &str) -> Vec<String> {
-    vec![
-        format!("grubby --update-kernel=ALL --args={argument}"),
-        "systemctl reboot".to_owned(),
-        format!("# on OpenShift: a MachineConfig with kernelArguments: [{argument}]"),
-    ]
+/// Sets `kernel.zswap`, which takes effect when the swap is provisioned.
+fn set_zswap(facts: &HostFacts, value: &str) -> Vec<String> {
+    let value = format!("{value:?}");
+    let mut lines = set(&facts.origins, "zswap", &[("kernel.zswap", &value)]);
+    lines.push("systemctl restart wasp-swap".to_owned());
+    lines
 }
 
 pub(super) fn cgroup_v2(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kernel.controllers {
         Some(_) => ok("mounted at /sys/fs/cgroup"),
         None => fail("not mounted at /sys/fs/cgroup", [])
-            .with(boot_with("systemd.unified_cgroup_hierarchy=1")),
+            .with(boot_with(&facts.system, "systemd.unified_cgroup_hierarchy=1")),
     }
 }
 
@@ -46,28 +39,23 @@ pub(super) fn swap_controller(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         SwapControl::Works => ok("the kernel counts and limits swap for each cgroup"),
         control @ SwapControl::NoMemoryController => {
             fail("the kernel has no memory controller for cgroup v2", [])
-                .with(swap_control_remedy(control))
+                .with(swap_control_remedy(&facts.system, control))
         }
         control @ SwapControl::NotCounted => {
             fail("the kernel does not count swap for cgroups: there is no memory.swap.max", [])
-                .with(swap_control_remedy(control))
+                .with(swap_control_remedy(&facts.system, control))
         }
         SwapControl::Unknown => skip("no cgroup has a memory controller yet"),
     }
 }
 
 /// Returns the commands that make the kernel count and limit swap.
-pub fn swap_control_remedy(control: SwapControl) -> Vec<String> {
-    let (argument, value) = match control {
-        SwapControl::NoMemoryController => ("cgroup_disable", "cgroup_disable=memory"),
-        SwapControl::NotCounted => ("swapaccount", "swapaccount=0"),
-        SwapControl::Works | SwapControl::Unknown => return vec!["wasp-agent check".to_owned()],
-    };
-    vec![
-        format!("grubby --update-kernel=ALL --remove-args={argument}"),
-        "systemctl reboot".to_owned(),
-        format!("# on OpenShift: delete the MachineConfig that sets {value}"),
-    ]
+pub fn swap_control_remedy(system: &System, control: SwapControl) -> Vec<String> {
+    match control {
+        SwapControl::NoMemoryController => boot_without(system, "cgroup_disable=memory"),
+        SwapControl::NotCounted => boot_without(system, "swapaccount=0"),
+        SwapControl::Works | SwapControl::Unknown => vec!["wasp-agent check".to_owned()],
+    }
 }
 
 pub(super) fn controllers_kubepods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
@@ -106,18 +94,14 @@ fn controllers_of(facts: &HostFacts, name: &str, here: Option<&Vec<String>>) -> 
         () if facts.kernel.swap_control == SwapControl::NoMemoryController => {
             skip("the kernel offers no memory controller (swap-controller)")
         }
-        () if !offers("memory") => fail(
-            "the kernel offers no memory controller",
-            ["grubby --update-kernel=ALL --remove-args=cgroup_disable=memory", "systemctl reboot"],
-        ),
+        () if !offers("memory") => fail("the kernel offers no memory controller", [])
+            .with(boot_without(&facts.system, "cgroup_disable=memory")),
         () if !has("memory") => fail(
             format!("{name} has no memory controller"),
             [&format!("systemctl set-property {unit} MemoryAccounting=yes")],
         ),
-        () if !offers("io") => warn(
-            "the kernel offers no io controller (CONFIG_BLK_CGROUP)",
-            ["grubby --update-kernel=ALL --remove-args=cgroup_disable=io", "systemctl reboot"],
-        ),
+        () if !offers("io") => warn("the kernel offers no io controller (CONFIG_BLK_CGROUP)", [])
+            .with(boot_without(&facts.system, "cgroup_disable=io")),
         () if !has("io") => {
             ok(format!("{name}: memory; io follows with the agent's latency target"))
         }
@@ -138,15 +122,15 @@ pub(super) fn io_latency(facts: &HostFacts, settings: &Settings) -> CheckOutcome
     let lacks_file = slices.iter().any(|(s, c)| s.io_latency.is_none() && has_io(c));
     match (has_file, lacks_file, facts.kernel.io_latency) {
         (true, ..) | (_, false, Some(true)) => ok("the kernel has io.latency"),
-        (_, true, _) | (_, _, Some(false)) => warn(
-            "this kernel has no io.latency (CONFIG_BLK_CGROUP_IOLATENCY)",
-            [
-                "systemctl set-property system.slice IOWeight=1000",
-                NO_LATENCY,
-                "systemctl reload wasp-agent",
-                "# or boot a kernel that has it, such as RHEL's",
-            ],
-        ),
+        (_, true, _) | (_, _, Some(false)) => {
+            let keys = [("protection.io-latency-target-ms", "0")];
+            let fix = ["systemctl set-property system.slice IOWeight=1000".to_owned()]
+                .into_iter()
+                .chain(set(&facts.origins, "io-latency", &keys))
+                .chain(["# or boot a kernel that has it, such as RHEL's".to_owned()]);
+            warn("this kernel has no io.latency (CONFIG_BLK_CGROUP_IOLATENCY)", [])
+                .with(fix.collect())
+        }
         (_, _, None) => skip(
             "the kernel's configuration cannot be read, and no slice has the io controller yet",
         ),
@@ -192,9 +176,8 @@ pub(super) fn is_active(bus: &BusFacts, unit: &str) -> bool {
 pub(super) fn psi(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kernel.pressure {
         Ok(_) => ok("the kernel measures memory pressure"),
-        Err(error) => {
-            warn(format!("no pressure stall information: {error}"), []).with(boot_with("psi=1"))
-        }
+        Err(error) => warn(format!("no pressure stall information: {error}"), [])
+            .with(boot_with(&facts.system, "psi=1")),
     }
 }
 
@@ -223,23 +206,25 @@ pub(super) fn zswap(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
         && (settings.reclaim.zswap_max_percent.is_some()
             || settings.reclaim.zswap_writeback.is_some());
     match (facts.kernel.zswap, settings.kernel.zswap) {
-        (None, Some(true)) => warn(
-            "this kernel has no zswap, and kernel.zswap = \"on\"",
-            [KEEP_ZSWAP, "systemctl restart wasp-swap", "# or boot a kernel with CONFIG_ZSWAP"],
-        ),
+        (None, Some(true)) => {
+            let or = "# or boot a kernel with CONFIG_ZSWAP".to_owned();
+            let fix = set_zswap(facts, "keep").into_iter().chain([or]).collect();
+            warn("this kernel has no zswap, and kernel.zswap = \"on\"", []).with(fix)
+        }
         (Some(is), Some(wanted)) if is != wanted => warn(
             format!("{}, but kernel.zswap = {}", on(is), on(wanted)),
             ["systemctl restart wasp-swap"],
         ),
-        (Some(true), _) if zram => warn(
-            "on, and swap is zram: the kernel compresses pages twice",
-            [NO_ZSWAP, "systemctl restart wasp-swap"],
-        ),
+        (Some(true), _) if zram => {
+            warn("on, and swap is zram: the kernel compresses pages twice", [])
+                .with(set_zswap(facts, "off"))
+        }
         (None | Some(false), _) if limits_of_reclaim => warn(
             "off, but reclaim.zswap-max-percent or reclaim.zswap-writeback is set, which has an \
              effect only with zswap",
-            [USE_ZSWAP, "systemctl restart wasp-swap"],
-        ),
+            [],
+        )
+        .with(set_zswap(facts, "on")),
         (None, _) => ok("the kernel has no zswap"),
         (Some(is), _) => ok(on(is)),
     }

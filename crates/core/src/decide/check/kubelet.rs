@@ -9,6 +9,7 @@ use crate::{
             memory_threshold, unusable,
         },
         kubelet_refuses::refuses,
+        remedy::set,
         tunables::swap_not_reached,
     },
     model::{
@@ -50,12 +51,8 @@ pub(super) fn fail_swap_on(facts: &HostFacts, settings: &Settings) -> CheckOutco
         Err(outcome) => return outcome,
     };
     let origin = &config.fail_swap_on.origin;
-    let mut fix = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
-    fix.push(
-        "# on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a \
-         KubeletConfig before"
-            .to_owned(),
-    );
+    let (system, flag) = (&facts.system, "--fail-swap-on");
+    let fix = commands_to_set(system, config, origin, "failSwapOn", "false", flag);
     match fails_with_swap(config) {
         None => ok(format!("false ({origin})")),
         Some(why) if is_wanted(facts, settings) => fail(why, []).with(fix),
@@ -72,8 +69,10 @@ pub(super) fn swap_behavior(facts: &HostFacts, settings: &Settings) -> CheckOutc
         return skip("the kubelet does not start with its configuration");
     }
     let Sourced { value, origin } = &config.swap_behavior;
-    let set_to =
-        |behavior: &str| commands_to_set(config, origin, "memorySwap.swapBehavior", behavior, "");
+    let set_to = |behavior: &str| {
+        let key = "memorySwap.swapBehavior";
+        commands_to_set(&facts.system, config, origin, key, behavior, "")
+    };
     let configured = (settings.grants, settings.grant.clone());
     let (grants, _) = in_force(configured.clone(), Some(config));
     if let Some(why) = grants_otherwise(configured, config) {
@@ -121,13 +120,12 @@ pub(super) fn watermarks(facts: &HostFacts, settings: &Settings) -> CheckOutcome
         Some(why) if settings.kernel.align_watermarks => {
             warn(why, ["systemctl restart wasp-swap", "journalctl -u wasp-swap -b"])
         }
-        Some(why) => warn(
-            why,
-            [
-                r"printf '[kernel]\nalign-watermarks = true\n' > /etc/wasp-agent/config.d/99-check-watermarks.toml",
-                "systemctl restart wasp-swap",
-            ],
-        ),
+        Some(why) => {
+            let keys = [("kernel.align-watermarks", "true")];
+            let mut fix = set(&facts.origins, "watermarks", &keys);
+            fix.push("systemctl restart wasp-swap".to_owned());
+            warn(why, []).with(fix)
+        }
     }
 }
 

@@ -44,5 +44,7 @@ pub(super) fn devices(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         .iter()
         .map(|area| format!("{} at priority {}", area.device.path, area.device.priority))
         .collect();
-    outcome(failing(areas).or_else(|| order(areas)).or_else(|| rotating(areas)), shown.join(", "))
+    let room = facts.available_bytes;
+    let problem = failing(areas, room).or_else(|| order(areas, room)).or_else(|| rotating(areas));
+    outcome(problem, shown.join(", "))
 }

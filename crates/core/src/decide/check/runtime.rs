@@ -3,17 +3,18 @@
 use crate::model::counted::counted;
 use std::path::PathBuf;
 
-use super::{CheckOutcome, fail, ok, skip, warn};
+use super::{CheckOutcome, fail, ok, outcome, skip, warn};
 use crate::{
     config::settings::{Grants, Settings},
     decide::{
         guests::{REMEDY, without_overcommitment},
         hook::{
-            FILE_NAME, HookUnfit, NO_HOOK, WRITABLE, another_folder, definition, listed,
+            FILE_NAME, HookUnfit, WRITABLE, another_folder, definition, listed, no_hook,
             other_version, preferred, put_aside, unfit, unknown_runtime,
         },
         kubelet::in_force,
         kubelet_refuses::refuses,
+        leftovers::remains,
         rivals::{RivalRow, rows},
     },
     model::{
@@ -45,17 +46,19 @@ pub(super) fn hooks_folder(facts: &HostFacts, settings: &Settings) -> CheckOutco
         Ok(Runtime::Containerd) => {
             return warn(
                 "containerd has no hooks directory: containers get their limit after their start",
-                NO_HOOK,
-            );
+                [],
+            )
+            .with(no_hook(&facts.origins));
         }
         Ok(Runtime::Unknown) => {
             return warn(
                 "no CRI-O here (/etc/crio is missing): the agent cannot install the hook",
-                NO_HOOK,
-            );
+                [],
+            )
+            .with(no_hook(&facts.origins));
         }
         Err(error) => {
-            return fail(error.clone(), ["crio config >/dev/null"]);
+            return fail(error.clone(), []).with(facts.runtime_remedy.clone());
         }
     };
     let hook = &facts.hook;
@@ -79,7 +82,7 @@ pub(super) fn hooks_folder(facts: &HostFacts, settings: &Settings) -> CheckOutco
         ),
         (None, None) => {
             warn(format!("CRI-O reads {}, where the agent cannot write", listed(&folders)), [])
-                .with(another_folder(&folders))
+                .with(another_folder(&facts.system, &facts.crio, &folders))
         }
     }
 }
@@ -87,10 +90,12 @@ pub(super) fn hooks_folder(facts: &HostFacts, settings: &Settings) -> CheckOutco
 pub(super) fn default_runtime(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match (&facts.runtime, &facts.default_runtime) {
         (Ok(Runtime::Crio(_)), Ok(None)) => ok("CRI-O's own default"),
-        (Ok(Runtime::Crio(_)), Ok(Some(runtime))) => match unknown_runtime(runtime) {
-            None => ok(runtime.to_string()),
-            Some(problem) => warn(problem.text, []).with(problem.remedy),
-        },
+        (Ok(Runtime::Crio(_)), Ok(Some(runtime))) => {
+            match unknown_runtime(&facts.system, &facts.crio, runtime) {
+                None => ok(runtime.to_string()),
+                Some(problem) => warn(problem.text, []).with(problem.remedy),
+            }
+        }
         _ => skip("CRI-O's configuration is not known"),
     }
 }
@@ -147,7 +152,7 @@ pub(super) fn hook_program(facts: &HostFacts, settings: &Settings) -> CheckOutco
         return skip("the package is not installed");
     }
     // With an unfit hook the runtime starts no container; without the hook, containers start.
-    let outcome = fail(unfit.about(path), []).with(unfit.remedy(path));
+    let outcome = fail(unfit.about(path), []).with(unfit.remedy(&facts.system, path));
     match &hook.definition {
         Some(_) => {
             CheckOutcome { found: format!("no container can start: {}", outcome.found), ..outcome }
@@ -204,18 +209,8 @@ pub(super) fn daemonset_hook(facts: &HostFacts, _: &Settings) -> CheckOutcome {
 }
 
 pub(super) fn daemonset_units(facts: &HostFacts, _: &Settings) -> CheckOutcome {
-    let units = &facts.leftovers.units;
-    if units.is_empty() {
-        return ok("none");
-    }
-    warn(
-        format!("{} from the DaemonSet's MachineConfig", listed(units)),
-        [
-            "oc get machineconfig",
-            "# delete the one that contains them; the order is in \
-             /usr/share/doc/wasp-agent/docs/migration.md",
-        ],
-    )
+    let (left, areas) = (&facts.leftovers, &facts.swap.areas);
+    outcome(remains(left, &facts.system, areas, facts.available_bytes), "none")
 }
 
 pub(super) fn other_swap(facts: &HostFacts, settings: &Settings) -> CheckOutcome {

@@ -7,6 +7,7 @@ use crate::{
         devices::full,
         kubelet::{fails_with_swap, unusable},
         provision::{device_missing, device_remedy, is_configured, shortage, shortage_remedy},
+        remedy::set,
     },
     model::{
         check::{Asked, CheckLevel, HostFacts, SwapArea},
@@ -44,9 +45,9 @@ pub(super) fn size(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     match short {
         None => ok(format!("{swap} of swap, {ram} of RAM")),
         Some(why) if node.swap_bytes > 0 || is_wanted(facts, settings) => {
-            fail(why, []).with(shortage_remedy(&settings.swap, node))
+            fail(why, []).with(shortage_remedy(&settings.swap, node, &facts.origins))
         }
-        Some(why) => warn(why, []).with(shortage_remedy(&settings.swap, node)),
+        Some(why) => warn(why, []).with(shortage_remedy(&settings.swap, node, &facts.origins)),
     }
 }
 
@@ -130,17 +131,29 @@ pub(super) fn encryption(facts: &HostFacts, _: &Settings) -> CheckOutcome {
                 "{} is not encrypted (the check does not see a disk that encrypts itself)",
                 plain.join(", ")
             ),
-            [
-                "# all on a separate partition, with a random key \
-                 (/usr/share/doc/wasp-agent/docs/swap.md):",
-                "echo 'wasp-swap /dev/disk/by-partlabel/wasp-swap /dev/urandom swap,plain,cipher=aes-xts-plain64,size=512' >> /etc/crypttab",
-                r#"printf '[swap]\nkind = "partition"\npath = "/dev/mapper/wasp-swap"\n' > /etc/wasp-agent/config.d/99-check-encryption.toml"#,
-                "systemctl daemon-reload",
-                "systemctl start systemd-cryptsetup@wasp\\\\x2dswap",
-                "systemctl restart wasp-swap",
-            ],
-        ),
+            [],
+        )
+        .with(encrypted_partition(facts)),
     }
+}
+
+/// Returns the commands that move the swap to a separate encrypted partition.
+fn encrypted_partition(facts: &HostFacts) -> Vec<String> {
+    let keys = [("swap.kind", "\"partition\""), ("swap.path", "\"/dev/mapper/wasp-swap\"")];
+    let open = [
+        "systemctl daemon-reload",
+        "systemctl start systemd-cryptsetup@wasp\\\\x2dswap",
+        "systemctl restart wasp-swap",
+    ];
+    [
+        "# all on a separate partition, with a random key (/usr/share/doc/wasp-agent/docs/swap.md):",
+        "echo 'wasp-swap /dev/disk/by-partlabel/wasp-swap /dev/urandom swap,plain,cipher=aes-xts-plain64,size=512' >> /etc/crypttab",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .chain(set(&facts.origins, "encryption", &keys))
+    .chain(open.map(str::to_owned))
+    .collect()
 }
 
 pub(super) fn disk(facts: &HostFacts, _: &Settings) -> CheckOutcome {

@@ -6,7 +6,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "configuration",
         looks_at: "all files and variables that the agent reads",
-        why: "the agent does not start with an invalid setting; the other checks use the defaults",
+        why: "the agent does not start with an invalid setting; the other checks use the settings in \
+            effect, or the defaults if no agent has run since the boot",
         fix: "comment out the invalid line; `wasp-agent check-config` shows file, line, key and \
             the allowed values",
         when: When::Always,
@@ -286,9 +287,10 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "daemonset-units",
-        looks_at: "`swap-provision.service`, `cgroup-system-slice-config.service`",
+        looks_at: "`swap-provision.service`, `cgroup-system-slice-config.service`, \
+            `/var/tmp/swapfile`",
         why: "the agent and these units would both create swap and protect slices",
-        fix: "delete the DaemonSet's MachineConfig",
+        fix: "delete the DaemonSet's MachineConfig, then its swapfile",
         when: When::Always,
         run: runtime::daemonset_units,
     },
@@ -443,7 +445,7 @@ pub const CHECKS: &[Check] = &[
         looks_at: "the configuration on disk, compared with the settings in effect, which the \
             running agent writes to `/run/wasp-agent/in-force.toml`",
         why: "a change on disk has no effect until the agent reads it",
-        fix: "run `systemctl reload wasp-agent`",
+        fix: "run `systemctl reload-or-restart wasp-agent`",
         when: When::FullLive,
         run: agent::settings_in_force,
     },
@@ -457,9 +459,9 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "run-space",
-        looks_at: "free space and free inodes of `/run`",
+        looks_at: "free space and free inodes for `/run/wasp-agent`",
         why: "without space there, the agent starts no eviction, and the hook gets no grants",
-        fix: "remove large files from `/run`",
+        fix: "remove large files from the directory that the line names",
         when: When::Live,
         run: agent::run_space,
     },

@@ -12,8 +12,8 @@ use crate::{
     model::{
         check::{
             ACCESSES, AgentFacts, ApiFacts, BusFacts, CredentialFacts, FolderState, HookFacts,
-            KernelFacts, Leftovers, MemoryWaits, Permission, Space, SwapArea, SwapFacts, UnitFacts,
-            UnreadableFile, Wrong,
+            Instead, KernelFacts, Leftovers, MemoryWaits, Permission, Space, SwapArea, SwapFacts,
+            UnitFacts, UnreadableFile, Wrong,
         },
         guest::Guest,
         host::{NodeMemory, SwapDevice},
@@ -39,7 +39,7 @@ type Change = fn(&mut HostFacts, &mut Settings);
 /// One change of the healthy node, and the words that its check must report.
 #[rustfmt::skip]
 const CASES: &[(&str, CheckLevel, &str, Change)] = &[
-    ("configuration", CheckLevel::Fail, "unknown key", |f, _| f.configuration = Err(Wrong { text: "1 problem\n  x: unknown key y".into(), remedy: names(&["wasp-agent check-config"]) })),
+    ("configuration", CheckLevel::Fail, "unknown key", |f, _| f.configuration = Err(Wrong { text: "1 problem\n  x: unknown key y".into(), remedy: names(&["wasp-agent check-config"]), instead: Instead::InForce })),
     ("cgroup-v2", CheckLevel::Fail, "not mounted", |f, _| f.kernel.controllers = None),
     ("swap-controller", CheckLevel::Fail, "no memory.swap.max", |f, _| f.kernel.swap_control = SwapControl::NotCounted),
     ("swap-controller", CheckLevel::Fail, "no memory controller", |f, _| f.kernel.swap_control = SwapControl::NoMemoryController),
@@ -205,8 +205,8 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("agent-problems", CheckLevel::Skip, "is not running", |f, _| f.agent.running = false),
     ("agent-problems", CheckLevel::Fail, "is not running; it was until", |f, _| { f.agent.running = false; f.bus = Asked::Failed("x".into()); }),
     ("agent-settings", CheckLevel::Fail, "eviction.mode: \"off\" on disk, \"enforce\" in effect", |f, _| f.agent.differs = vec![("eviction.mode".into(), "\"off\"".into(), "\"enforce\"".into())]),
-    ("run-space", CheckLevel::Fail, "/run is full", |f, _| f.agent.run = Some(Space { free_bytes: 0, free_files: 10_000, read_only: false })),
-    ("run-space", CheckLevel::Fail, "no free inode", |f, _| f.agent.run = Some(Space { free_bytes: GIB, free_files: 0, read_only: false })),
+    ("run-space", CheckLevel::Fail, "/run is full", |f, _| f.agent.run = Some(space(0, 10_000))),
+    ("run-space", CheckLevel::Fail, "no free inode", |f, _| f.agent.run = Some(space(GIB, 0))),
     ("configuration", CheckLevel::Warn, "90-x.conf: its name does not end", |f, _| f.agent.not_read = vec![crate::model::check::NotRead { path: "/etc/wasp-agent/config.d/90-x.conf".into(), why: "its name does not end in .toml", target: "/etc/wasp-agent/config.d/90-x.toml".into() }]),
     ("hook-program", CheckLevel::Skip, "not installed", |f, _| {
         f.hook.program.mode = None;
@@ -233,6 +233,10 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("other-swap", CheckLevel::Ok, "would deploy the DaemonSet", |f, _| f.openshift_virtualization = true),
     ("vm-requests", CheckLevel::Warn, "1 of 2 VMs: the request is all of the guest's memory, so there is no overcommit: vms/b", |f, _| f.guests.push(guest("vms/b", 4 * GIB, 5 * GIB))),
     ("vm-requests", CheckLevel::Skip, "no VM", |f, _| f.guests.clear()),
+    ("configuration", CheckLevel::Fail, "the other checks use the settings in effect", |f, _| f.configuration = Err(Wrong { text: "x".into(), remedy: names(&["wasp-agent check-config"]), instead: Instead::InForce })),
+    ("run-space", CheckLevel::Fail, "/run/wasp-agent is read-only", |f, _| f.agent.run = Some(Space { mount_point: "/run/wasp-agent".into(), read_only: true, ..space(GIB, 9) })),
+    ("daemonset-units", CheckLevel::Warn, "/var/tmp/swapfile, is in use", |f, _| f.leftovers.swapfile = Some(("/var/tmp/swapfile".into(), true))),
+    ("hook-program", CheckLevel::Fail, "does not start: libz.so.9", |f, _| f.hook.program.not_started = Some("libz.so.9: no such file".into())),
     ("daemonset-units", CheckLevel::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
     ("daemonset-taint", CheckLevel::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
     ("kubeconfig", CheckLevel::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),
@@ -279,7 +283,7 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("may-create-events", CheckLevel::Warn, "may not do it", |f, _| deny(f, "may-create-events")),
     ("state", CheckLevel::Warn, "it is empty", |f, _| f.unreadable_state.push(UnreadableFile { path: "/run/x.json".into(), text: "cannot use /run/x.json: it is empty".into(), holds: "x" })),
     ("swap-used", CheckLevel::Fail, "swap is full", |f, _| { let d = &mut f.swap.areas[0].device; d.used_bytes = d.size_bytes; }),
-    ("agent-service", CheckLevel::Skip, "failed: the configuration is invalid", |f, _| { f.configuration = Err(Wrong { text: "x".into(), remedy: Vec::new() }); bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
+    ("agent-service", CheckLevel::Skip, "failed: the configuration is invalid", |f, _| { f.configuration = Err(Wrong { text: "x".into(), remedy: Vec::new(), instead: Instead::Defaults }); bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
     ("agent-service", CheckLevel::Fail, "failed: x", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
     ("agent-service", CheckLevel::Fail, "failed", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "")); }),
     ("agent-service", CheckLevel::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-agent.service", service("inactive", "")); }),
@@ -328,7 +332,7 @@ fn each_check_is_made_to_complain_once() {
 }
 
 /// Words that a line of a remedy may begin with: a command, or a `#` remark that a shell ignores.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "#",
     "chmod",
     "chronyc",
@@ -344,12 +348,14 @@ const COMMANDS: [&str; 28] = [
     "journalctl",
     "ls",
     "lsblk",
+    "mkdir",
     "mount",
     "mv",
     "oc",
     "printf",
     "restorecon",
     "rm",
+    "rpm-ostree",
     "sed",
     "swapoff",
     "swapon",

@@ -17,6 +17,7 @@ use super::{
     evictions::{Evictions, TRIES},
     fit::{Need, Unfitness},
     flight::{FlightStage, InFlight},
+    held::{CONNECTION, NoneChosen, Obstacle, RANKS, REPORT, explain, kept_by_budget},
     select::{Circumstances, Ranked, rank},
     signals::{Reading, Signals},
     verdict::{MachineVerdict, Victim},
@@ -27,6 +28,7 @@ use crate::{
         clock::{SinceBoot, UnixTime},
         pod::{Migration, Pods},
         pressure::{PodUsage, Sample},
+        shell::quoted,
     },
 };
 
@@ -69,7 +71,14 @@ pub fn decide(
         true => evictions.workloads.see(inputs.pods, now),
         false => Vec::new(),
     };
-    let mut verdict = MachineVerdict { readings, evict: None, held_back: None, overdue, returned };
+    let mut verdict = MachineVerdict {
+        readings,
+        evict: None,
+        held_back: None,
+        look: Vec::new(),
+        overdue,
+        returned,
+    };
     let active: Vec<&Reading> = verdict.readings.iter().filter(|r| r.active).collect();
     let critical = active.iter().any(|reading| reading.critical);
     evictions.critical_since = critical.then(|| evictions.critical_since.unwrap_or(now));
@@ -77,8 +86,8 @@ pub fn decide(
     if active.is_empty() || settings.mode == EvictionMode::Off {
         return verdict;
     }
-    if let Some(obstacle) = evictions.obstacle(settings, &inputs, critical) {
-        verdict.held_back = Some(obstacle);
+    if let Some(Obstacle { text, look }) = evictions.obstacle(settings, &inputs, critical) {
+        (verdict.held_back, verdict.look) = (Some(text), look);
         return verdict;
     }
     let told = |pod: &PodUsage| pod.effort.is_some_and(|effort| effort.stalled.is_some());
@@ -116,22 +125,11 @@ pub fn decide(
             }
             verdict.evict = Some(Victim { ranked, why, last_resort });
         }
-        Err(why) => verdict.held_back = Some(why.to_string()),
+        Err(why) => {
+            (verdict.held_back, verdict.look) = (Some(why.to_string()), why.look());
+        }
     }
     verdict
-}
-
-/// The reason why the agent evicts no pod.
-#[derive(Debug, thiserror::Error)]
-enum NoneChosen {
-    #[error("the agent does not know whether {pod} migrates")]
-    InDoubt { pod: String },
-    #[error("no pod may be evicted")]
-    NoPod,
-    #[error("no pod may be evicted now: {first}")]
-    Spared { first: String },
-    #[error("no pod may be evicted now: {first}; {}", counted(*more, "more is spared", "more are spared"))]
-    AllSpared { first: String, more: usize },
 }
 
 impl Evictions {
@@ -141,44 +139,50 @@ impl Evictions {
         settings: &EvictionSettings,
         inputs: &Inputs<'_>,
         critical: bool,
-    ) -> Option<String> {
+    ) -> Option<Obstacle> {
+        let obstacle = |text: String, look: &[String]| Some(Obstacle { text, look: look.to_vec() });
         let now = inputs.sample.at;
         // The newest eviction blocks the next; each gets its own few minutes.
         if let Some(InFlight { namespace, name, stage, since, .. }) = self.in_flight.last() {
             let moves = matches!(stage, FlightStage::Leaving | FlightStage::Migrating);
             let slow = now.since(*since) >= settings.overtake_after;
             if !(critical && moves && slow) {
-                return Some(format!("{} pod {namespace}/{name}", stage.waits_for()));
+                let look = match stage {
+                    FlightStage::Migrating => {
+                        format!("oc get virtualmachineinstancemigration -n {}", quoted(namespace))
+                    }
+                    _ => format!("oc get pod -n {} {} -o wide", quoted(namespace), quoted(name)),
+                };
+                let text = format!("{} pod {namespace}/{name}", stage.waits_for());
+                return obstacle(text, &[explain(namespace, name), look]);
             }
         }
         if !inputs.pods_are_fresh {
-            return Some(
-                "the list of pods is not current: the API server is unreachable".to_owned(),
-            );
+            let text = "the list of pods is not current: the API server is unreachable".to_owned();
+            return obstacle(text, &[CONNECTION.to_owned()]);
         }
         if let Some(server) = self.server.as_ref().filter(|server| now < server.until) {
             let left = server.until.since(now).as_secs().max(1);
-            return Some(format!(
-                "the API server has a problem, next try in {left} s: {}",
-                server.text
-            ));
+            let text =
+                format!("the API server has a problem, next try in {left} s: {}", server.text);
+            return obstacle(text, &["wasp-agent check".to_owned(), CONNECTION.to_owned()]);
         }
         if now < self.cooldown_until {
             let left = self.cooldown_until.since(now).as_secs();
-            return Some(format!("cooling down for {left} s"));
+            return obstacle(format!("cooling down for {left} s"), &[REPORT.to_owned()]);
         }
         if self.moves.len() >= settings.max_per_hour {
-            return Some(format!(
-                "the limit of {} in an hour is reached",
-                counted(settings.max_per_hour, "eviction", "evictions")
-            ));
+            let limit = counted(settings.max_per_hour, "eviction", "evictions");
+            let text = format!("the limit of {limit} in an hour is reached");
+            let then = "# then move VMs to other nodes, or raise eviction.max-per-hour";
+            return obstacle(text, &[REPORT.to_owned(), then.to_owned()]);
         }
         let active_for = self.active_since.map_or(Duration::ZERO, |since| now.since(since));
         let waits = inputs.others_relieve && !critical && active_for < settings.wait_for_others;
-        waits.then(|| {
-            let left = (settings.wait_for_others - active_for).as_secs();
-            format!("the descheduler relieves this node; the agent waits for it for {left} s more")
-        })
+        let left = settings.wait_for_others.saturating_sub(active_for).as_secs();
+        let text =
+            format!("the descheduler relieves this node; the agent waits for it for {left} s more");
+        waits.then(|| Obstacle { text, look: vec![RANKS.to_owned()] })
     }
 
     /// Returns the first pod that may be asked; if there is none, the first pod that a budget has
@@ -196,23 +200,29 @@ impl Evictions {
         let (mut free, mut refused) = (Vec::new(), Vec::new());
         for pod in ranked {
             let name = || format!("{}/{}", pod.namespace, pod.name);
+            let explained =
+                |text: String| Obstacle { text, look: vec![explain(&pod.namespace, &pod.name)] };
             if self.in_flight.iter().any(|other| other.uid == pod.uid) {
                 continue;
             }
             if let Err(unfit) = need.is_met_by(&pod, efforts) {
                 let unfit: Unfitness = unfit;
-                why.push(format!("{} {unfit}", name()));
+                why.push(explained(format!("{} {unfit}", name())));
             } else if self.is_moved_by_others(&pod, inputs.pods, now) {
-                why.push(format!("{} is already migrating", name()));
+                why.push(explained(format!("{} is already migrating", name())));
             } else if let Some(spared) = pod
                 .workload
                 .as_ref()
                 .filter(|_| !self.doubtful.contains_key(&pod.uid))
                 .and_then(|workload| self.workloads.spared(workload, now))
             {
-                why.push(spared);
-            } else if self.backoff.get(&pod.uid).is_some_and(|backoff| now < backoff.until) {
-                why.push(format!("{} was refused; the agent asks again later", name()));
+                why.push(explained(spared));
+            } else if let Some(backoff) = self.backoff.get(&pod.uid).filter(|b| now < b.until) {
+                let text = format!("{} was refused; the agent asks again later", name());
+                why.push(match backoff.refused {
+                    true => Obstacle { text, look: kept_by_budget(&pod.namespace, &pod.name) },
+                    false => explained(text),
+                });
                 refused.push(pod);
             } else {
                 free.push(pod);

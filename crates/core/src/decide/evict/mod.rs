@@ -1,7 +1,7 @@
 //! Decides whether swap slows the node down, which pod to evict, and when.
 //!
 //! signals.rs, efforts.rs: pressure and its cause · select.rs, spared.rs, fit.rs: which pod ·
-//! machine.rs: when, one at a time · evictions.rs, flight.rs, workload.rs: its state ·
+//! machine.rs, held.rs: when, one at a time · evictions.rs, flight.rs, workload.rs: its state ·
 //! request.rs: a pod's own figures · verdict.rs: the result · answer.rs: the API server's answers ·
 //! condition.rs: the node's condition.
 
@@ -11,6 +11,7 @@ pub mod efforts;
 pub mod evictions;
 pub mod fit;
 pub mod flight;
+mod held;
 pub mod machine;
 mod request;
 pub mod select;

@@ -9,6 +9,8 @@ pub struct MachineVerdict {
     pub evict: Option<Victim>,
     /// The reason for not evicting any pod although a signal is active.
     pub held_back: Option<String>,
+    /// Commands that show the cause of that, or end it.
+    pub look: Vec<String>,
     /// Pods that did not leave in time.
     pub overdue: Vec<InFlight>,
     /// Workloads that returned to the node after an eviction.

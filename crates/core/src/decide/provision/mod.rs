@@ -18,8 +18,10 @@ pub use retire::{plan_retirement, plan_zram_retirement};
 
 use crate::{
     config::settings::{SwapKind, SwapSettings, SwapSize},
+    decide::remedy::set,
     model::{
         host::NodeMemory,
+        origin::Origins,
         protection::DeviceNumber,
         shell::quoted,
         storage::{Content, MemoryFacts, PartitionPlace, ZramDevice},
@@ -214,15 +216,20 @@ pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
 }
 
 /// Returns the commands against a shortage.
-pub fn shortage_remedy(settings: &SwapSettings, node: &NodeMemory) -> Vec<String> {
-    let configure = [
-        "echo 'overcommit-percent = 150' > /etc/wasp-agent/config.d/99-check-swap.toml",
-        "systemctl reload wasp-agent",
-    ];
-    let configure = if is_configured(settings, node) { &[][..] } else { &configure };
-    let enable = if node.swap_bytes > 0 { &[][..] } else { &["systemctl enable wasp-swap"] };
-    let restart = ["systemctl restart wasp-swap"];
-    [configure, enable, &restart].concat().into_iter().map(str::to_owned).collect()
+pub fn shortage_remedy(
+    settings: &SwapSettings,
+    node: &NodeMemory,
+    origins: &Origins,
+) -> Vec<String> {
+    let mut lines = match is_configured(settings, node) {
+        true => Vec::new(),
+        false => set(origins, "swap", &[("overcommit-percent", "150")]),
+    };
+    if node.swap_bytes == 0 {
+        lines.push("systemctl enable wasp-swap".to_owned());
+    }
+    lines.push("systemctl restart wasp-swap".to_owned());
+    lines
 }
 
 /// Describes a swap partition whose device has not appeared.

@@ -1,6 +1,6 @@
 //! Facts about the running agent: its status, its settings, and the space for both.
 
-use std::fs;
+use std::{fs, os::unix::fs::MetadataExt};
 
 use crate::{
     config::{keys::KEYS, layers::Resolved},
@@ -44,10 +44,14 @@ pub fn differs(roots: &Roots, on_disk: &Resolved) -> Vec<(String, String, String
 
 /// `None` for the directory of a host that does not run.
 fn space(roots: &Roots) -> Option<Space> {
-    let run = roots.path("/run");
-    fs::metadata(&run).ok()?;
-    let space = rustix::fs::statvfs(&run).ok()?;
+    let (run, own) = (roots.path("/run"), roots.runtime());
+    let of_run = fs::metadata(&run).ok()?;
+    // The directory may be a mount of its own.
+    let is_mount = fs::metadata(&own).is_ok_and(|of_own| of_own.dev() != of_run.dev());
+    let mount_point = if is_mount { own } else { run };
+    let space = rustix::fs::statvfs(&mount_point).ok()?;
     Some(Space {
+        mount_point: roots.shown(&mount_point).into_owned(),
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
         // Some file systems have no limit.
         free_files: if space.f_files == 0 { u64::MAX } else { space.f_favail },

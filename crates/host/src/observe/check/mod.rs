@@ -11,12 +11,13 @@ use crate::{
     config::{layers::Resolved, settings::Settings, value::Problems},
     decide::check::without_wrong_lines,
     model::{
-        check::{Asked, HostFacts, Leftovers, Wrong},
+        check::{Asked, HostFacts, Instead, Wrong},
         kubelet::KubeletConfig,
         unknown::Unknown,
     },
     observe::{
-        crio, guests, hooks, kubelet::KubeletError, node, obstacles, records, rivals, zoneinfo,
+        crio, guests, hooks, kubelet::KubeletError, node, obstacles, published::in_force, records,
+        rivals, settings::origins, system::system, zoneinfo,
     },
     roots::Roots,
     state,
@@ -55,32 +56,49 @@ pub async fn gather(
         Asked::NotAsked(_) | Asked::Failed(_) => None,
     };
     let kubelet = kubelet.map(|config| config.map(|config| config.of_version(minor)));
+    let (system, agent) = (system(roots), agent::facts(roots, configuration.ok()));
+    let instead = match in_force(roots) {
+        None => Instead::Defaults,
+        Some(_) if agent.running => Instead::InForce,
+        Some(_) => Instead::LastInForce,
+    };
+    let runtime = crio::runtime(roots);
     HostFacts {
         live: roots.proc("meminfo").exists(),
-        agent: agent::facts(roots, configuration.ok()),
+        agent,
+        available_bytes: node::available_bytes(roots),
         unreadable_state: state::unreadable(roots),
         obstacles: obstacles::obstacles(roots),
         configuration: configuration.map(|_| ()).map_err(|problems| Wrong {
             text: problems.to_string(),
-            remedy: without_wrong_lines(problems),
+            remedy: without_wrong_lines(&system, problems),
+            instead,
         }),
+        origins: origins(roots),
         kernel: kernel::facts(roots, settings),
         swap: swap::facts(roots, &settings.swap, provisioning),
         kubelet_remedy: kubelet.as_ref().err().map(KubeletError::remedy).unwrap_or_default(),
         kubelet: kubelet.map_err(Unknown::of),
         watermarks: zoneinfo::watermarks(roots, page_bytes).map_err(Unknown::of),
-        runtime: crio::runtime(roots).map_err(Unknown::of),
+        runtime_remedy: runtime
+            .as_ref()
+            .err()
+            .map(|error| error.remedy(&system))
+            .unwrap_or_default(),
+        runtime: runtime.map_err(Unknown::of),
+        crio: crio::drop_ins(roots),
         default_runtime: crio::default_runtime(roots).map_err(Unknown::of),
         hook: hook::facts(roots),
         rivals: rivals::rivals(roots),
         guests: guests::guests(roots, &records::pods(roots)),
         openshift_virtualization: rivals::openshift_virtualization(roots),
-        leftovers: Leftovers { hooks: hooks::rival_files(roots), units: hooks::rival_units(roots) },
+        leftovers: hooks::leftovers(roots, &settings.swap.path),
         bus: match scope.bus {
             Ok(()) => bus::facts(roots).await,
             Err(why) => Asked::NotAsked(why),
         },
         api,
         node,
+        system,
     }
 }

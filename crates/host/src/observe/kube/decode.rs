@@ -6,10 +6,13 @@ use super::{
     json::{Met, Step, path_at, shown, walk},
     wire::{self, WirePod},
 };
-use crate::model::{
-    plain::plain,
-    pod::{Pod, PodUid, is_name},
-    quantity::Quantity,
+use crate::{
+    json_fault::plain_fault,
+    model::{
+        plain::plain,
+        pod::{Pod, PodUid, is_name},
+        quantity::Quantity,
+    },
 };
 
 /// Upper bound of an object, in bytes. etcd allows 1.5 MiB, in a shorter encoding than JSON.
@@ -127,8 +130,9 @@ fn why(text: &str, error: &serde_json::Error) -> String {
     }
     // serde_json appends the position.
     let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
+    let message = plain_fault(message);
     match path_at(text, error.line(), error.column()) {
-        path if path.is_empty() => message.to_owned(),
+        path if path.is_empty() => message,
         path => format!("{}: {message}", shortened(&path)),
     }
 }

@@ -474,7 +474,8 @@ fn pasted(host: &Host, lines: &[String]) -> bool {
 /// Both remedies of `wasp-agent check`, from one report, in this order and in the other.
 #[test]
 fn the_remedies_of_two_keys_work_together() {
-    use crate::decide::kubelet::commands_to_set;
+    use crate::{decide::kubelet::commands_to_set, model::system::System};
+    let rhel = System::default();
     let block = "failSwapOn: true # x\nmemorySwap:\n  swapBehavior: LimitedSwap\n";
     let json = |space: &str| {
         format!(
@@ -513,8 +514,22 @@ fn the_remedies_of_two_keys_work_together() {
             let (fails, behavior) = (&config.fail_swap_on, &config.swap_behavior);
             assert!(fails.value && behavior.value == "LimitedSwap", "{file}");
             let mut remedies = [
-                commands_to_set(&config, &fails.origin, "failSwapOn", "false", "--fail-swap-on"),
-                commands_to_set(&config, &behavior.origin, "memorySwap.swapBehavior", "NoSwap", ""),
+                commands_to_set(
+                    &rhel,
+                    &config,
+                    &fails.origin,
+                    "failSwapOn",
+                    "false",
+                    "--fail-swap-on",
+                ),
+                commands_to_set(
+                    &rhel,
+                    &config,
+                    &behavior.origin,
+                    "memorySwap.swapBehavior",
+                    "NoSwap",
+                    "",
+                ),
             ];
             if turned {
                 remedies.reverse();
@@ -530,10 +545,12 @@ fn the_remedies_of_two_keys_work_together() {
     let split = "? failSwapOn\n: true\n";
     let host = Host::new(&[("/k", &head(split))]);
     let config = usual_of(&host, "/k");
-    let remedy = commands_to_set(&config, &config.fail_swap_on.origin, "failSwapOn", "false", "");
+    let remedy =
+        commands_to_set(&rhel, &config, &config.fail_swap_on.origin, "failSwapOn", "false", "");
     assert!(!pasted(&host, &remedy), "it restarts an unchanged kubelet");
     let host = Host::new(&[("/k", "{\"kind\": \"KubeletConfiguration\"}")]);
     let remedy = commands_to_set(
+        &rhel,
         &KubeletConfig { file: Some("/k".into()), ..KubeletConfig::default() },
         &Origin::Default,
         "failSwapOn",

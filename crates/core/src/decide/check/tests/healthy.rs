@@ -1,7 +1,9 @@
 //! The facts of a node without problems, and how the cases change them.
 
 use super::*;
-use crate::model::{check::OomdFacts, unknown::Unknown};
+use crate::model::{
+    check::OomdFacts, origin::Origins, runtime::CrioDropIns, system::System, unknown::Unknown,
+};
 
 pub(super) const GIB: u64 = 1 << 30;
 pub(super) const TARGET: ProgramTarget = ProgramTarget { class: 2, data: 1, machine: 62 };
@@ -9,6 +11,10 @@ pub(super) const VDA: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
 
 pub(super) fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+pub(super) fn space(free_bytes: u64, free_files: u64) -> Space {
+    Space { mount_point: "/run".into(), free_bytes, free_files, read_only: false }
 }
 
 pub(super) fn service(active: &str, status: &str) -> UnitFacts {
@@ -35,13 +41,16 @@ pub(super) fn healthy() -> HostFacts {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     HostFacts {
         live: true,
+        system: System::default(),
+        origins: Origins::new(),
+        available_bytes: Some(8 * GIB),
         configuration: Ok(()),
         agent: AgentFacts {
             published: Ok(Some(Published::default())),
             running: true,
             age: Some(Duration::from_secs(2)),
             differs: vec![],
-            run: Some(Space { free_bytes: GIB, free_files: 1000, read_only: false }),
+            run: Some(space(GIB, 1000)),
             not_read: vec![],
         },
         obstacles: Obstacles {
@@ -101,6 +110,8 @@ pub(super) fn healthy() -> HostFacts {
             scale_factor: 10,
         }),
         runtime: Ok(Runtime::Crio(vec!["/run/containers/oci/hooks.d".into()])),
+        runtime_remedy: names(&["systemctl restart crio"]),
+        crio: CrioDropIns { folder: "/etc/crio/crio.conf.d".into(), last: None },
         default_runtime: runtime("crun", None),
         hook: HookFacts {
             folders: [("/run/containers/oci/hooks.d".into(), FolderState::Writable)].into(),
@@ -114,6 +125,7 @@ pub(super) fn healthy() -> HostFacts {
                 is_file: true,
                 noexec: None,
                 no_interpreter: None,
+                not_started: None,
                 image: Ok(Image {
                     target: TARGET,
                     interpreter: None,
