@@ -36,6 +36,7 @@ pub mod slices;
 pub mod swap;
 pub mod system;
 pub mod tree;
+mod trial;
 pub mod trigger;
 mod units;
 mod yaml;

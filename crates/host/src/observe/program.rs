@@ -7,15 +7,14 @@ use std::{
     os::unix::{
         ffi::OsStrExt,
         fs::{FileExt, MetadataExt},
-        process::ExitStatusExt,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::mpsc,
-    time::{Duration, Instant},
 };
 
-use super::mounts::{mount_of, mounts_of_host};
+use super::{
+    mounts::{mount_of, mounts_of_host},
+    trial::Trial,
+};
 use crate::{
     decide::hook::version,
     model::{
@@ -40,8 +39,7 @@ const ACROSS: usize = 256;
 pub struct Known {
     stamp: Option<Stamp>,
     image: Option<Image>,
-    /// When it was run last, if it started.
-    started: Option<Instant>,
+    trial: Trial,
 }
 
 /// The reason why a file is not a program that can run.
@@ -106,7 +104,7 @@ pub fn facts_again(
     // Another program could do anything; that of an image needs the image's libraries.
     let is_ours = image.as_ref().is_ok_and(|image| image.version.is_some()) && file == shown;
     let not_started = match may_run && is_ours && no_interpreter.is_none() {
-        true => runs_again(file, known),
+        true => known.trial.fault(file),
         false => None,
     };
     ProgramFacts {
@@ -119,55 +117,6 @@ pub fn facts_again(
         image,
         machine: image_head(own).ok().map(|(_, elf)| elf.target),
         selinux: enforces(roots).map(|enforces| SeLinux { enforces, label: label(file) }),
-    }
-}
-
-/// Runs the program again after this time: a library may have gone meanwhile.
-const RUN_AGAIN: Duration = Duration::from_secs(60);
-/// The longest wait for it. A slow disk proves nothing.
-const LONGEST_RUN: Duration = Duration::from_secs(1);
-
-fn runs_again(file: &Path, known: &mut Known) -> Option<String> {
-    if known.started.is_some_and(|at| at.elapsed() < RUN_AGAIN) {
-        return None;
-    }
-    let why = does_not_start(file);
-    // After a failure, the next look runs it again, so that a repair counts immediately.
-    known.started = why.is_none().then(Instant::now);
-    why
-}
-
-/// Runs `wasp-hook --version` once, as a runtime runs a hook: without variables. Returns the reason
-/// why it does not start, if that is certain.
-fn does_not_start(file: &Path) -> Option<String> {
-    let mut command = Command::new(file);
-    command.arg("--version").env_clear().current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let (send, receive) = mpsc::channel();
-    // A process that waits for a disk must not hold up the agent.
-    let waits = std::thread::Builder::new().spawn(move || send.send(command.output()));
-    let (Ok(_), Ok(output)) = (waits, receive.recv_timeout(LONGEST_RUN)) else { return None };
-    let output = match output {
-        Ok(output) => output,
-        // Other errors, such as a lack of memory, pass.
-        Err(error) => {
-            let lasts = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOEXEC));
-            return lasts.then(|| error.to_string());
-        }
-    };
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-    // The loader begins with the program's name.
-    let said = said.strip_prefix(&format!("{}: ", file.display())).unwrap_or(said);
-    let said = said.strip_prefix("error while loading shared libraries: ").unwrap_or(said);
-    match (output.status.code(), output.status.signal()) {
-        (Some(0), _) => None,
-        (Some(code), _) if said.is_empty() => Some(format!("it ends with status {code}")),
-        (Some(_), _) => Some(said.to_owned()),
-        (None, Some(signal @ (libc::SIGILL | libc::SIGBUS | libc::SIGSEGV))) => {
-            Some(format!("it ends by signal {signal}"))
-        }
-        (None, _) => None,
     }
 }
 
