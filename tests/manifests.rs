@@ -73,7 +73,7 @@ fn the_examples_are_what_the_command_renders() {
         let (rendered, examples) = (files(scratch.path()), files(&checked_in));
         assert!(
             rendered == examples,
-            "{out} differs; BLESS=1 cargo test --test manifests writes it anew"
+            "{out} differs; BLESS=1 cargo test --test manifests writes it again"
         );
     }
 }

@@ -62,5 +62,5 @@ fn every_key_sets_a_field() {
         std::fs::write(path, &text).unwrap();
     }
     let expected = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(text, expected, "BLESS=1 cargo test -p wasp-core config writes it anew");
+    assert_eq!(text, expected, "BLESS=1 cargo test -p wasp-core config writes it again");
 }
