@@ -70,12 +70,12 @@ fn unset_variables(names: &[&str]) -> Vec<String> {
         return vec![RELOAD.to_owned()];
     }
     let folder = "/etc/systemd/system/wasp-agent.service.d";
+    // A file for each set of variables, so that one remedy does not take back another.
+    let own = names.join("-");
     let names = names.join(" ");
     vec![
         format!("mkdir -p {folder}"),
-        format!(
-            r"printf '[Service]\nUnsetEnvironment={names}\n' > {folder}/99-check-environment.conf"
-        ),
+        format!(r"printf '[Service]\nUnsetEnvironment={names}\n' > {folder}/99-check-{own}.conf"),
         "systemctl daemon-reload".to_owned(),
         "systemctl restart wasp-agent".to_owned(),
     ]
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(lines(&origins)[..2], [comment.to_owned(), written("99-check-zswap.toml")]);
         origins.insert("kernel.zswap", SettingOrigin::Environment { name: "ZSWAP" });
         let unset = "printf '[Service]\\nUnsetEnvironment=ZSWAP\\n' > \
-                     /etc/systemd/system/wasp-agent.service.d/99-check-environment.conf";
+                     /etc/systemd/system/wasp-agent.service.d/99-check-ZSWAP.conf";
         assert_eq!(lines(&origins)[2], unset);
         assert_eq!(lines(&origins).last().unwrap(), "systemctl restart wasp-agent");
         let percent = set(&Origins::new(), "swap", &[("overcommit-percent", "150")]);
