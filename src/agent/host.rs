@@ -14,7 +14,7 @@ use crate::{
         grant::swap_for_pods,
         hook::{put_aside, unknown_runtime},
         kubelet::{
-            BY_JOURNAL, commands_to_set, fails_with_swap, grants_otherwise, hides_pods, in_force,
+            by_journal, commands_to_set, fails_with_swap, grants_otherwise, hides_pods, in_force,
             memory_threshold,
         },
         kubelet_refuses::refuses,
@@ -282,10 +282,10 @@ impl<E: Effects> Agent<E> {
     pub(super) fn check_kubelet(&mut self) {
         let config = self.granting.kubelet.config(&self.roots, &self.settings);
         let config = config
-            .map_err(|error| (error.to_string(), error.remedy()))
+            .map_err(|error| (error.to_string(), error.remedy(&self.system)))
             .map(|config| config.map(|config| config.of_version(self.eviction.node.kubelet_minor)));
         let refused = config.as_ref().ok().and_then(Option::as_ref).and_then(refuses);
-        let refused = refused.map(|why| Err((why, BY_JOURNAL.map(str::to_owned).to_vec())));
+        let refused = refused.map(|why| Err((why, by_journal(&self.system))));
         let config = match refused.unwrap_or(config) {
             Ok(config) => config,
             Err((error, remedy)) => {
@@ -351,7 +351,7 @@ impl<E: Effects> Agent<E> {
                     Grants::Agent | Grants::Auto => "NoSwap",
                 };
                 let flag = "--fail-swap-on";
-                let by_journal = BY_JOURNAL.map(str::to_owned).to_vec();
+                let by_journal = by_journal(&self.system);
                 let all = [
                     hides_pods
                         .map(|text| Problem::new(Trouble::Kubelet, text).with_remedy(by_journal)),

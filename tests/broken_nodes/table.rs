@@ -130,6 +130,24 @@ pub(crate) const BROKEN: &[Broken] = &[
         paste: true,
     },
     Broken {
+        name: "a flag of the kubelet in quotes",
+        breaks: |n| unit(n, "--fail-swap-on=\"true\""),
+        then: QUIET,
+        cause: "failSwapOn is true (a flag of kubelet.service)",
+        remedy: "/--fail-swap-on=false/g' /etc/systemd/system/kubelet.service",
+        check: "kubelet-fail-swap-on",
+        paste: true,
+    },
+    Broken {
+        name: "a hook with which CRI-O does not start",
+        breaks: |n| n.host.write("/run/containers/oci/hooks.d/10-x.json", "{\"version\":"),
+        then: QUIET,
+        cause: "/run/containers/oci/hooks.d/10-x.json: CRI-O does not start with it: it is not JSON",
+        remedy: "mv /run/containers/oci/hooks.d/10-x.json",
+        check: "foreign-hook",
+        paste: true,
+    },
+    Broken {
         name: "the kubelet grants swap, and grants = \"agent\"",
         breaks: |n| {
             n.host.write("/etc/wasp-agent/config.d/50-grants.toml", "grants = \"agent\"\n");

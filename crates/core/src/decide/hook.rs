@@ -57,8 +57,9 @@ pub const WRITABLE: [&str; 3] = [
 pub fn another_folder(system: &System, drop_ins: &CrioDropIns, folders: &[PathBuf]) -> Vec<String> {
     let added = WRITABLE.iter().map(Path::new).find(|one| folders.iter().all(|f| f != one));
     let all = folders.iter().map(PathBuf::as_path).chain(added);
-    let all: Vec<String> =
-        all.map(|folder| format!("{:?}", folder.display().to_string())).collect();
+    // A string of JSON is one of TOML.
+    let text = |folder: &Path| serde_json::Value::from(folder.display().to_string()).to_string();
+    let all: Vec<String> = all.map(text).collect();
     let text = format!("[crio.runtime]\nhooks_dir = [{}]\n", all.join(", "));
     let mut lines = crio_drop_in(system, drop_ins, "hooks", &text);
     if system.pool.is_none() {
@@ -78,7 +79,8 @@ fn crio_drop_in(
     match &system.pool {
         Some(pool) => file_by_pool(pool, &format!("crio-{own}"), &path, text),
         None => {
-            let (text, path) = (quoted(&text.replace('\n', r"\n")), shell::path(&path));
+            let text = text.replace('\\', r"\\").replace('%', "%%").replace('\n', r"\n");
+            let (text, path) = (quoted(&text), shell::path(&path));
             vec![format!("printf {text} > {path}"), "systemctl restart crio".to_owned()]
         }
     }

@@ -80,7 +80,7 @@ pub fn commands_to_set(
                 let files = files.join(" ");
                 vec![
                     format!(
-                        "sed -i --follow-symlinks -E 's/{flag}(=[A-Za-z0-9]+)?/{flag}={value}/g' {files}"
+                        r#"sed -i --follow-symlinks -E 's/{flag}(=("[^"]*"|\x27[^\x27]*\x27|[^[:space:]"\x27\\]+))?/{flag}={value}/g' {files}"#
                     ),
                     "systemctl daemon-reload".to_owned(),
                     RESTART.to_owned(),
@@ -100,12 +100,13 @@ pub fn commands_to_set(
                 r#"if sed -i --follow-symlinks -E 's/^([^#]*\b{last}["\x27]?\s*:\s*["\x27]?)[A-Za-z]+/\1{value}/w /dev/stdout' {path} | grep .; then {RESTART}; {otherwise}"#
             )]
         }
-        // Appends to YAML in block style, which has the key on no line of its own.
+        // Appends to YAML in block style, which has the key on no line of its own, and no second
+        // document.
         (_, None, Some(file)) => {
             let (path, otherwise) = (shell::path(file), else_fails(file));
             let first = table.unwrap_or(last);
             vec![format!(
-                r"if grep -q '^kind:' {path} && ! grep -q '^{first}:' {path}; then printf '\n{lines}\n' >> {path} && {RESTART}; {otherwise}"
+                r"if grep -q '^kind:' {path} && ! grep -q '^{first}:' {path} && ! tail -n +2 {path} | grep -qE '^(---|\.\.\.)'; then printf '\n{lines}\n' >> {path} && {RESTART}; {otherwise}"
             )]
         }
         (_, None, None) => {
@@ -168,12 +169,25 @@ fn set_in_pool(
     ]
 }
 
-/// Commands that show why the kubelet does not start, for a file that only a person can correct.
-pub const BY_JOURNAL: [&str; 3] = [
-    "journalctl -u kubelet -b -n 20",
-    "# correct the file that the message names",
-    "systemctl restart kubelet",
-];
+/// Returns commands that show why the kubelet does not start, for a file that only a person can
+/// correct.
+pub fn by_journal(system: &System) -> Vec<String> {
+    let look = "journalctl -u kubelet -b -n 20".to_owned();
+    let Some(pool) = &system.pool else {
+        return vec![
+            look,
+            "# correct the file that the message names".to_owned(),
+            RESTART.to_owned(),
+        ];
+    };
+    vec![
+        look,
+        "oc get kubeletconfig,machineconfig".to_owned(),
+        format!(
+            "# then correct the value in the object that contains it, and wait for pool {pool}"
+        ),
+    ]
+}
 
 const RESTART: &str = "systemctl restart kubelet";
 

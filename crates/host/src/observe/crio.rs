@@ -142,7 +142,9 @@ pub fn runtime(roots: &Roots) -> Result<Runtime, CrioError> {
     }
     let configured = configured(roots, flags.unwrap_or_default())?;
     let folders = configured.hooks_dir.unwrap_or_else(|| vec![PathBuf::from(DEFAULT)]);
-    Ok(Runtime::Crio(folders.into_iter().filter(|folder| folder.is_absolute()).collect()))
+    // systemd starts CRI-O in "/", and CRI-O takes relative paths from there.
+    let folders = folders.into_iter().filter(|folder| !folder.as_os_str().is_empty());
+    Ok(Runtime::Crio(folders.map(|folder| Path::new("/").join(folder)).collect()))
 }
 
 /// Returns `default_runtime`; `None` means CRI-O's own default.
@@ -181,12 +183,18 @@ fn configured(roots: &Roots, flags: CrioFlags) -> Result<Configured, CrioError> 
         }
     }
     let mut configured = Configured::default();
-    for file in files {
+    for (at, file) in files.into_iter().enumerate() {
         let shown = roots.shown(&file);
         let text = read_bounded(&file).map_err(FileError::of("read", &shown))?;
         let Some(text) = text else {
             if flags.config.as_deref().is_some_and(|named| *shown == *Path::new(named)) {
                 return Err(CrioError::Missing(shown.into_owned()));
+            }
+            // CRI-O reads each entry of the directory: with a link that leads nowhere it does not start.
+            let is_main = at == 0 && !main.is_empty();
+            if !is_main && file.is_symlink() {
+                let gone = io::Error::from(io::ErrorKind::NotFound);
+                return Err(FileError::of("read", &shown)(gone).into());
             }
             continue;
         };
@@ -346,7 +354,7 @@ mod tests {
                 "[crio]\nruntime.hooks_dir = [\"/b\", 'c', \"/d\"]\n",
             ),
         ]);
-        assert_eq!(runtime(&roots).unwrap(), crio(&["/b", "/d"]));
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/b", "/c", "/d"]));
         let crun = DefaultRuntime { name: "crun".to_owned(), path: None };
         assert_eq!(default_runtime(&roots).unwrap(), Some(crun));
         let text = "[crio.runtime]\ndefault_runtime = \"fast\"\n[crio.runtime.runtimes.fast]\n\

@@ -52,8 +52,50 @@ const LOOKED_AT: u64 = 256 << 10;
 /// Texts in a program that sets a swap limit.
 const SETS_SWAP: [&[u8]; 2] = [b"memory.swap.max", b"MemorySwapMax"];
 
-/// Returns other programs' hooks that set swap limits, in the directories that CRI-O reads, with
-/// the evidence.
+/// The stages of the OCI runtime specification.
+const STAGES: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// Directories that the agent's unit hides, or has of its own.
+const HIDDEN: [&str; 6] =
+    ["/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/", "/var/lib/kubelet/"];
+
+/// Returns the reason why CRI-O does not start with this definition; then no container does.
+///
+/// Source: containers/podman `pkg/hooks`, `read`, and `Hook.Validate` of version 1.0.0. Of other
+/// versions only the JSON is known.
+fn stops_crio(roots: &Roots, text: &str) -> Option<String> {
+    let definition: serde_json::Value = match serde_json::from_str(text) {
+        Ok(definition) => definition,
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            return Some(format!("it is not JSON (line {line}, column {column})"));
+        }
+    };
+    match definition["version"].as_str() {
+        Some("1.0.0") => {}
+        Some("0.1.0") => return None,
+        other => return Some(format!("its version is {:?}, not \"1.0.0\"", other.unwrap_or(""))),
+    }
+    let path = definition["hook"]["path"].as_str().unwrap_or_default();
+    let Some(stages) = definition["stages"].as_array() else {
+        return Some("it has no stages".to_owned());
+    };
+    let unknown = stages.iter().find(|stage| !stage.as_str().is_some_and(|s| STAGES.contains(&s)));
+    match (path, unknown) {
+        ("", _) => Some("it has no hook.path".to_owned()),
+        (_, Some(stage)) => Some(format!("it has an unknown stage, {stage}")),
+        (path, None) if path.starts_with('/') && !HIDDEN.iter().any(|at| path.starts_with(at)) => {
+            let error = fs::metadata(roots.path(path)).err()?;
+            let gone = error.kind() == std::io::ErrorKind::NotFound;
+            gone.then(|| format!("its program {path} does not exist"))
+        }
+        _ => None,
+    }
+}
+
+/// Returns other programs' hooks that set swap limits or with which CRI-O does not start, in the
+/// directories that CRI-O reads, with the evidence.
 pub fn foreign(roots: &Roots, folders: &[PathBuf]) -> Vec<(PathBuf, String)> {
     let rivals = rival_files(roots);
     let mut found = Vec::new();
@@ -67,6 +109,10 @@ pub fn foreign(roots: &Roots, folders: &[PathBuf]) -> Vec<(PathBuf, String)> {
             let Ok(Some(text)) = read_bounded(&roots.path(&file)) else { continue };
             if sets_swap(text.as_bytes()) {
                 found.push((file, "its command sets a swap limit".to_owned()));
+                continue;
+            }
+            if let Some(why) = stops_crio(roots, &text) {
+                found.push((file, format!("CRI-O does not start with it: {why}")));
                 continue;
             }
             let Ok(hook) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
@@ -176,11 +222,15 @@ mod tests {
         let hook =
             |name: &str, text: &str| put(&format!("/etc/containers/oci/hooks.d/{name}"), text);
         hook("99-wasp-agent.json", "memory.swap.max");
-        hook("10-nvidia.json", r#"{"hook":{"path":"/usr/bin/nvidia-hook"}}"#);
+        let of = |hook: &str| {
+            format!(r#"{{"version":"1.0.0","hook":{hook},"when":{{}},"stages":["prestart"]}}"#)
+        };
+        hook("10-nvidia.json", &of(r#"{"path":"/usr/bin/nvidia-hook"}"#));
         put("/usr/bin/nvidia-hook", "#!/bin/sh\nexit 0\n");
-        hook("50-swap.json", r#"{"hook":{"path":"/opt/swap.sh"}}"#);
+        hook("50-swap.json", &of(r#"{"path":"/opt/swap.sh"}"#));
         put("/opt/swap.sh", "#!/bin/sh\necho max > /sys/fs/cgroup/$1/memory.swap.max\n");
-        hook("60-shell.json", r#"{"hook":{"path":"/bin/sh","args":["sh","/opt/swap.sh"]}}"#);
+        put("/bin/sh", "");
+        hook("60-shell.json", &of(r#"{"path":"/bin/sh","args":["sh","/opt/swap.sh"]}"#));
         hook(
             "70-line.json",
             r#"{"hook":{"path":"/bin/sh","args":["sh","-c","echo 0 > memory.swap.max"]}}"#,
@@ -190,6 +240,27 @@ mod tests {
             foreign(&roots, std::slice::from_ref(&hooks)).into_iter().map(|f| f.0).collect();
         let names = ["50-swap.json", "60-shell.json", "70-line.json"];
         assert_eq!(found, names.map(|name| hooks.join(name)));
+    }
+
+    #[test]
+    fn hooks_that_stop_crio_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        fs::create_dir_all(folder.path().join("bin")).unwrap();
+        fs::write(folder.path().join("bin/x"), "").unwrap();
+        let why = |text: &str| stops_crio(&roots, text).unwrap_or_default();
+        assert_eq!(why(r#"{"version":"#), "it is not JSON (line 1, column 11)");
+        assert!(why(r#"{"version":"2.0.0"}"#).starts_with(r#"its version is "2.0.0""#));
+        assert!(why("{}").starts_with(r#"its version is """#));
+        let of = |rest: &str| why(&format!(r#"{{"version":"1.0.0",{rest}}}"#));
+        assert_eq!(of(r#""hook":{"path":"/bin/x"}"#), "it has no stages");
+        assert_eq!(of(r#""hook":{},"stages":["prestart"]"#), "it has no hook.path");
+        let unknown = of(r#""hook":{"path":"/bin/x"},"stages":["preStart"]"#);
+        assert_eq!(unknown, r#"it has an unknown stage, "preStart""#);
+        let gone = of(r#""hook":{"path":"/bin/y"},"stages":["prestart"]"#);
+        assert_eq!(gone, "its program /bin/y does not exist");
+        assert_eq!(of(r#""hook":{"path":"/bin/x"},"stages":["createRuntime","poststop"]"#), "");
+        assert_eq!(why(r#"{"version":"0.1.0","hook":"/bin/x","stages":["prestart"]}"#), "");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     config::settings::{Grants, Settings},
     decide::{
         kubelet::{
-            BY_JOURNAL, commands_to_set, fails_with_swap, grants_otherwise, in_force,
+            by_journal, commands_to_set, fails_with_swap, grants_otherwise, in_force,
             memory_threshold, unusable,
         },
         kubelet_refuses::refuses,
@@ -22,7 +22,7 @@ use crate::{
 pub(super) fn config(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kubelet {
         Ok(Some(config)) => match (unusable(config), config.warnings.first()) {
-            (Some(why), _) => fail(why, BY_JOURNAL),
+            (Some(why), _) => fail(why, []).with(by_journal(&facts.system)),
             (None, Some(warning)) => warn(
                 warning.clone(),
                 ["# correct the key in that file", "systemctl restart kubelet"],

@@ -272,7 +272,8 @@ pub const CHECKS: &[Check] = &[
         id: "foreign-hook",
         looks_at: "all other hooks in the directories that CRI-O reads, and their programs",
         why: "two hooks that set swap limits overwrite each other; the last one determines the \
-            limit",
+            limit. With a definition that is not valid, or whose program is missing, CRI-O does not \
+            start",
         fix: "remove the other hook",
         when: When::Always,
         run: runtime::foreign_hook,

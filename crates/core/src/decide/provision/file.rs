@@ -25,6 +25,15 @@ pub fn plan_file(
             return Err(ProvisionRefusal::Foreign { path: path.clone(), what: what.clone() });
         }
     }
+    // A second file in its place would double the swap.
+    for (path, area, active) in [
+        (&place.path, &place.found, &place.active),
+        (&place.next_path, &place.next, &place.next_active),
+    ] {
+        if *area == Area::Nothing && active.is_some() {
+            return Err(ProvisionRefusal::Lost { path: path.clone() });
+        }
+    }
     let file = |path: &PathBuf, area: &Area, active: &Option<SwapDevice>| match *area {
         Area::Ours { bytes, allocated_bytes } => {
             let (path, active) = (path.clone(), active.clone());

@@ -106,6 +106,12 @@ pub enum ProvisionRefusal {
     Others(String),
     #[error("{path} is {what}, and the agent did not make it: move it away, or set swap.path")]
     Foreign { path: PathBuf, what: String },
+    /// The kernel swaps to a file that no path leads to, so nothing can switch it off.
+    #[error(
+        "the kernel swaps to {path}, but the file is deleted, or another file system is mounted over \
+         it: drain the node and reboot it"
+    )]
+    Lost { path: PathBuf },
     #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, for example")]
     FileSystem { path: PathBuf, why: String },
     #[error(

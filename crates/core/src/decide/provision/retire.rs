@@ -1,6 +1,6 @@
 //! Plans the removal of swap that is no longer configured, when its pages fit elsewhere.
 
-use super::{ProvisionPlan, ProvisionStep, fits};
+use super::{ProvisionPlan, ProvisionRefusal, ProvisionStep, fits};
 use crate::{
     config::settings::SwapKind,
     model::{
@@ -20,6 +20,12 @@ pub fn plan_retirement(
     memory: &MemoryFacts,
 ) -> ProvisionPlan {
     let mut steps = Vec::new();
+    if kind == SwapKind::File && *found == Area::Nothing && active.is_some() {
+        return ProvisionPlan {
+            steps,
+            kept: Some(ProvisionRefusal::Lost { path: path.to_owned() }),
+        };
+    }
     if !matches!(found, Area::Ours { .. }) {
         return ProvisionPlan::default();
     }

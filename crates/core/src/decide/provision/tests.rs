@@ -66,6 +66,21 @@ fn steps(place: &FilePlace, memory: &MemoryFacts) -> Vec<String> {
 }
 
 #[test]
+fn a_lost_swapfile_gets_no_second_one_beside_it() {
+    let lost = place(Area::Nothing, Some(GIB / 4), 90 * GIB);
+    let refused = Err(ProvisionRefusal::Lost { path: "/swap".into() });
+    assert_eq!(plan(&lost, &memory(8 * GIB)), refused);
+    let active = device("/swap", GIB, 0);
+    let retired = |found: &Area| {
+        let of = (Path::new("/swap"), Some(&active), memory(8 * GIB));
+        plan_retirement(SwapKind::File, of.0, found, of.1, 0, &of.2)
+    };
+    let plan = retired(&Area::Nothing);
+    assert_eq!((plan.steps.len(), plan.kept.map(Err::<ProvisionPlan, _>)), (0, Some(refused)));
+    assert_eq!(retired(&ours(GIB)).steps.len(), 2);
+}
+
+#[test]
 fn a_partition_counts_as_configured_without_a_size() {
     let node = NodeMemory { ram_bytes: 16 * GIB, swap_bytes: 0, page_bytes: 4096 };
     let mut swap = crate::config::settings::Settings::defaults().swap;

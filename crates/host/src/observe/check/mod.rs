@@ -77,7 +77,11 @@ pub async fn gather(
         origins: origins(roots),
         kernel: kernel::facts(roots, settings),
         swap: swap::facts(roots, &settings.swap, provisioning),
-        kubelet_remedy: kubelet.as_ref().err().map(KubeletError::remedy).unwrap_or_default(),
+        kubelet_remedy: kubelet
+            .as_ref()
+            .err()
+            .map(|error| error.remedy(&system))
+            .unwrap_or_default(),
         kubelet: kubelet.map_err(Unknown::of),
         watermarks: zoneinfo::watermarks(roots, page_bytes).map_err(Unknown::of),
         runtime_remedy: runtime

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::flags::FlagsError;
 use crate::{
-    decide::kubelet::BY_JOURNAL,
+    decide::kubelet::by_journal,
     errors::FileError,
     model::{
         kubelet::{Origin, Teller},
         shell,
+        system::System,
     },
     observe::yaml::YamlError,
 };
@@ -51,8 +52,7 @@ pub enum KubeletError {
 
 impl KubeletError {
     /// Returns the commands that fix it, or that show its cause.
-    pub fn remedy(&self) -> Vec<String> {
-        let by_journal = BY_JOURNAL.map(str::to_owned).to_vec();
+    pub fn remedy(&self, system: &System) -> Vec<String> {
         match self {
             Self::DropIns(error) if error.is_gone() => vec![
                 format!("mkdir -p {}", shell::path(&error.path)),
@@ -71,7 +71,7 @@ impl KubeletError {
             | Self::File(_)
             | Self::DropIns(_)
             | Self::Content { .. }
-            | Self::Frequency { .. } => by_journal,
+            | Self::Frequency { .. } => by_journal(system),
         }
     }
 }

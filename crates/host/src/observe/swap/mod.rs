@@ -9,13 +9,21 @@ use std::path::{Path, PathBuf};
 
 use crate::{model::host::SwapDevice, roots::Roots};
 
-/// Returns the active swap device at `path`, by any name that the kernel has for it.
+/// Ends the path of a deleted file in `/proc/swaps` (Linux, `d_path`).
+const DELETED: &str = " (deleted)";
+
+/// Returns the active swap device at `path`, by any name that the kernel has for it, even if the file
+/// has been deleted.
 pub fn active<'a>(roots: &Roots, path: &Path, devices: &'a [SwapDevice]) -> Option<&'a SwapDevice> {
     let real = std::fs::canonicalize(roots.path(path)).ok();
     let real = real.as_deref().map(|real| roots.shown(real).into_owned());
     devices.iter().find(|device| {
         let shown = unescaped(&device.path);
-        shown == path || Some(&shown) == real.as_ref()
+        let of_deleted = || {
+            shown.to_str().and_then(|shown| shown.strip_suffix(DELETED)).map(Path::new)
+                == Some(path)
+        };
+        shown == path || Some(&shown) == real.as_ref() || of_deleted()
     })
 }
 
@@ -50,5 +58,9 @@ mod tests {
         assert_eq!(found("/dev/by-id"), Some("/dev/vdb"));
         assert_eq!(found("/dev/vda"), Some("/dev/vda"));
         assert_eq!(found("/dev/vdc"), None);
+        let devices = [device("/var/swap\\040file\\040(deleted)")];
+        let found = |path: &str| active(&roots, Path::new(path), &devices).is_some();
+        assert!(found("/var/swap file"));
+        assert!(!found("/var/swap"));
     }
 }
