@@ -282,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn a_drop_in_for_crio_has_the_directories_as_they_are() {
+        let drop_ins = CrioDropIns { folder: "/etc/crio/crio.conf.d".into(), last: None };
+        let odd = [PathBuf::from("/o%d\\n\"x")];
+        let lines = another_folder(&System::default(), &drop_ins, &odd);
+        // printf turns %% and \\ into % and \ again.
+        let listed = r#"hooks_dir = ["/o%%d\\\\n\\"x", "/run/containers/oci/hooks.d"]\n"#;
+        assert!(lines[0].contains(listed), "{}", lines[0]);
+    }
+
+    #[test]
     fn a_program_that_would_not_run_is_told_and_how_to_make_it_run() {
         assert_eq!(unfit(&program()), None);
         let told = |break_it: fn(&mut ProgramFacts)| {

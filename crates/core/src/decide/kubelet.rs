@@ -360,6 +360,15 @@ mod tests {
     }
 
     #[test]
+    fn a_person_corrects_the_file_or_the_object_of_the_pool() {
+        let lines = |system: &System| by_journal(system).join("; ");
+        assert!(lines(&System::default()).ends_with("; systemctl restart kubelet"));
+        let pool = System { pool: Some("infra".to_owned()), ..System::default() };
+        assert!(lines(&pool).contains("oc get kubeletconfig,machineconfig"));
+        assert!(!lines(&pool).contains("systemctl restart"), "{}", lines(&pool));
+    }
+
+    #[test]
     fn the_higher_threshold_counts() {
         let memory = |config: &KubeletConfig| memory_threshold(Some(config), RAM) / MIB;
         let mut config = KubeletConfig::default();

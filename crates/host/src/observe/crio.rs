@@ -345,6 +345,16 @@ mod tests {
     }
 
     #[test]
+    fn a_drop_in_that_leads_nowhere_is_an_error() {
+        let (_folder, roots) = host(&[("/etc/crio/crio.conf.d/10-x.conf", "")]);
+        assert!(runtime(&roots).is_ok());
+        let link = roots.path("/etc/crio/crio.conf.d/50-x.conf");
+        std::os::unix::fs::symlink("/etc/crio/gone.conf", link).unwrap();
+        let error = runtime(&roots).unwrap_err().to_string();
+        assert!(error.contains("/etc/crio/crio.conf.d/50-x.conf"), "{error}");
+    }
+
+    #[test]
     fn the_last_file_that_says_it_wins() {
         let (_folder, roots) = host(&[
             ("/etc/crio/crio.conf", "[crio.runtime]\nhooks_dir = [\"/a\"]\n"),
