@@ -72,7 +72,7 @@ fn stops_crio(roots: &Roots, text: &str) -> Option<String> {
             return Some(format!("it is not JSON (line {line}, column {column})"));
         }
     };
-    match definition["version"].as_str() {
+    match of_key(&definition, "version").and_then(|version| version.as_str()) {
         Some("1.0.0") => {}
         Some("0.1.0") => return None,
         Some(other) => {
@@ -80,8 +80,9 @@ fn stops_crio(roots: &Roots, text: &str) -> Option<String> {
         }
         None => return Some("it has no version".to_owned()),
     }
-    let path = definition["hook"]["path"].as_str().unwrap_or_default();
-    let Some(stages) = definition["stages"].as_array() else {
+    let path = of_key(&definition, "hook").and_then(|hook| of_key(hook, "path")?.as_str());
+    let path = path.unwrap_or_default();
+    let Some(stages) = of_key(&definition, "stages").and_then(|stages| stages.as_array()) else {
         return Some("it has no stages".to_owned());
     };
     let unknown = stages.iter().find(|stage| !stage.as_str().is_some_and(|s| STAGES.contains(&s)));
@@ -95,6 +96,15 @@ fn stops_crio(roots: &Roots, text: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Returns the value of a key, whose letters may be small or capital, as for Go's encoding/json.
+fn of_key<'a>(object: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
+    object
+        .as_object()?
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(key))
+        .map(|(_, value)| value)
 }
 
 /// Returns other programs' hooks that set swap limits or with which CRI-O does not start, in the
@@ -264,6 +274,8 @@ mod tests {
         assert_eq!(gone, "its program /bin/y does not exist");
         assert_eq!(of(r#""hook":{"path":"/bin/x"},"stages":["createRuntime","poststop"]"#), "");
         assert_eq!(why(r#"{"version":"0.1.0","hook":"/bin/x","stages":["prestart"]}"#), "");
+        let capital = r#"{"Version":"1.0.0","Hook":{"Path":"/bin/x"},"Stages":["prestart"]}"#;
+        assert_eq!(why(capital), "");
     }
 
     #[test]
