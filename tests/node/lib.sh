@@ -88,17 +88,17 @@ like() {
     fi
 }
 
-# rest SINCE_MS: a pause before the next try of what began then: as long as the try took, so that tries
-# leave half of the CPU to what they wait for.
+# rest SINCE_MS [LEAST_MS]: a pause before the next try of what began then: as long as the try took, so that
+# tries leave half of the CPU to what they wait for, but at least LEAST_MS (50).
 rest() {
-    local ms=$((${EPOCHREALTIME/[.,]/} / 1000 - $1))
-    ((ms >= 50)) || ms=50
+    local ms=$((${EPOCHREALTIME/[.,]/} / 1000 - $1)) least=${2:-50}
+    ((ms >= least)) || ms=$least
     ((ms <= 2000)) || ms=2000
     pause "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
 }
 
-# eventually SECONDS SENTENCE COMMAND...: the command succeeds within this time; reports when it
-# did.
+# eventually SECONDS SENTENCE COMMAND...: the command succeeds within this time; reports when it did. A
+# long wait has fewer tries: the pause grows to a tenth of the time.
 eventually() {
     local limit=$1 sentence=$2 start took try
     shift 2
@@ -110,8 +110,9 @@ eventually() {
             report ok "$sentence ($took ms)"
             return
         fi
-        if (($(now_ms) - start > limit * 1000)); then break; fi
-        rest $try
+        took=$((${EPOCHREALTIME/[.,]/} / 1000 - start))
+        if ((took > limit * 1000)); then break; fi
+        rest $try $((took > 500 ? took / 10 : 50))
     done
     report "not ok" "$sentence (not in $limit s)"
     printf '# %s\n' "\$ $*"
@@ -317,7 +318,7 @@ memory_used() { local id unit scope child bundle slice; of "$1"; cat "$scope/mem
 oom_kills() { local id unit scope child bundle slice; of "$1"; awk '$1 == "oom_kill" { print $2 }' "$slice/memory.events"; }
 
 # lives POD[/CONTAINER]: its cgroup contains a process.
-lives() { local id unit scope child bundle slice; of "$1"; grep -q 'populated 1' "$scope/cgroup.events"; }
+lives() { local id unit scope child bundle slice; of "$1"; [[ $(<"$scope/cgroup.events") == *'populated 1'* ]]; }
 dead() { ! lives "$1" 2>/dev/null; }
 
 more_than() { (($1 > $2)); }

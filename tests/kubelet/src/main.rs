@@ -17,6 +17,7 @@ mod watch;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -126,6 +127,16 @@ enum Verb {
         /// Shell command to run when the watches exist; the time begins at its end
         #[arg(long = "do")]
         act: Option<String>,
+    },
+    /// Run a command, and print for how many ms the lowest level's memory.swap.max had this value
+    TimeAt {
+        name: String,
+        value: String,
+        #[arg(long, default_value = "main")]
+        container: String,
+        /// Shell command
+        #[arg(long = "during")]
+        act: String,
     },
 }
 
@@ -339,6 +350,14 @@ fn main() -> Result<()> {
                 None => Ok(()),
             })?;
             println!("{ms}");
+            Ok(())
+        }
+        Verb::TimeAt { name, value, container, act } => {
+            let cgroups = Started::load(&name)?.container(&container)?.cgroups();
+            let file = cgroups.last().context("no cgroup")?.join("memory.swap.max");
+            let (settle, timeout) = (Duration::from_millis(500), Duration::from_secs(60));
+            let time = watch::time_at(&file, &value, settle, timeout, || command::shell(&act))?;
+            println!("{:.1}", time.as_secs_f64() * 1000.0);
             Ok(())
         }
     }

@@ -29,31 +29,8 @@ says() { agent_status | grep -qE "$1"; }
 hook_file() { compgen -G '/[re]*/containers/oci/hooks.d/99-wasp-agent.json' >/dev/null; }
 no_hook() { ! hook_file; }
 
-# stood_at_max POD COMMAND...: the ms for which the decisive limit was "max" (with crun it is the
-# child's), while the command ran and until it was right for half a second.
-stood_at_max() {
-    local id unit scope child bundle slice value last now begin ms=0 right=0
-    of "$1"
-    shift
-    "$@" >/dev/null &
-    begin=${EPOCHREALTIME/[.,]/} last=$begin
-    while true; do
-        read -r value <"${child:-$scope}/memory.swap.max"
-        now=${EPOCHREALTIME/[.,]/}
-        if [[ $value == max ]]; then
-            ms=$((ms + now - last))
-            right=$now
-        fi
-        last=$now
-        if ! kill -0 $! 2>/dev/null; then
-            ((right)) || right=$now
-            if ((now - right > 500000)); then break; fi
-        fi
-        if ((now - begin > 30000000)); then break; fi
-    done
-    wait $!
-    awk -v us="$ms" 'BEGIN { printf "%.1f", us / 1000 }'
-}
+# stood_at_max POD: the ms for which the decisive limit was "max" during a daemon-reload.
+stood_at_max() { test-kubelet time-at "$1" max --during 'systemctl daemon-reload'; }
 
 mkdir -p /run/containers/oci/hooks.d /etc/crio
 swap_on 1G
@@ -74,7 +51,7 @@ right() {
 check "test-kubelet has granted as a kubelet with LimitedSwap does" right
 note "left: $(swap_max left)"
 start_agent
-like "$(agent_status)" "by the kubelet's grants" "the agent knows that the kubelet grants"
+eventually 10 "the agent knows that the kubelet grants" says "by the kubelet's grants"
 like "$(agent_journal)" 'the kubelet sets swap limits; .*grants = "auto"' "and logs it"
 check "no hook is installed" no_hook
 eventually 10 "a BestEffort container that was left at max is corrected" binds left 0
@@ -91,12 +68,12 @@ is "$(writes left)" 0 "without a write of the agent"
 is "$(warnings)" "" "and without a warning"
 
 for name in granted best left; do
-    note "daemon-reload: the limit of $name stood at max for $(stood_at_max "$name" systemctl daemon-reload) ms"
+    note "daemon-reload: the limit of $name stood at max for $(stood_at_max "$name") ms"
 done
 eventually 10 "after daemon-reload all is right" right
 check "the BestEffort container too" binds left 0
 for name in granted best left; do
-    is "$(stood_at_max "$name" systemctl daemon-reload)" 0.0 "the next daemon-reload leaves $name alone"
+    is "$(stood_at_max "$name")" 0.0 "the next daemon-reload leaves $name alone"
 done
 
 level=scope
