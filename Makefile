@@ -3,7 +3,8 @@
 # make rpm    builds the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measures the agent; make bench-hook measures the time that the hook adds to a container's start,
 #             make bench-fleet the load of AGENTS (1000) on one API server, make bench-density how many pods
-#             a node in a VM can run with and without swap: REPEATS (5), SEED, ARMS, JOBS (1): VMs in parallel;
+#             a node in a VM can run with and without swap: REPEATS (5), SEED, ARMS, JOBS (1): VMs in parallel,
+#             PAUSE (10): the least number of seconds between two pods;
 #             make bench-latency how reclaim delays the requests of a pod
 # make test-faults  kills the agent and injects errors at every failpoint; FAULT_SECONDS, FAULT_SEED for its storm
 # make soak   churns a node in a VM for MINUTES (30) and looks for leaks; SEED=N repeats the same random choices,

@@ -26,6 +26,8 @@ const ARMS: [(&str, &str); 5] = [
     ("reclaim", "agent, reclaim"),
     ("senpai", "agent, Senpai's form"),
 ];
+/// The seconds for which a level of a run stands: the window of `test-kubelet density`.
+const WINDOW: f64 = 10.0;
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const GREY: RGBColor = RGBColor(120, 120, 120);
 
@@ -46,6 +48,27 @@ struct Run {
     seconds: u64,
     swapped_out_pages: u64,
     swapped_in_pages: u64,
+    #[serde(skip_serializing)]
+    levels: Vec<Level>,
+}
+
+/// How the pods did in one window.
+#[derive(Clone, Debug, Deserialize)]
+struct Level {
+    pods: u32,
+    /// The pods whose p99 was too long.
+    slow: Vec<u32>,
+}
+
+impl Run {
+    /// The seconds for which pods were slow, added up over the pods, while there were at most this many.
+    fn slow_seconds(&self, up_to: u32) -> f64 {
+        let levels = self.levels.iter().filter(|level| level.pods <= up_to);
+        levels.fold(0.0, |sum, level| {
+            let slow = u32::try_from(level.slow.len()).unwrap_or(u32::MAX);
+            sum + f64::from(slow) * WINDOW
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -79,6 +102,8 @@ struct Arm {
     pods: Spread,
     /// The pods, divided by those without swap in the same repeat; `None` if no repeat has both.
     times_no_swap: Option<Spread>,
+    /// With at most as many pods as every run with swap has reached.
+    slow_pod_seconds: Option<Spread>,
     ended: BTreeMap<String, usize>,
 }
 
@@ -86,6 +111,8 @@ struct Arm {
 struct Summary<'a> {
     command: &'static str,
     seeds: Vec<u64>,
+    /// The number of pods up to which `slow_pod_seconds` counts.
+    slow_up_to_pods: u32,
     arms: Vec<Arm>,
     runs: &'a [Run],
 }
@@ -106,7 +133,7 @@ fn read(folder: &Path) -> anyhow::Result<Vec<Run>> {
     Ok(runs)
 }
 
-fn arms(runs: &[Run]) -> Vec<Arm> {
+fn arms(runs: &[Run], up_to: u32) -> Vec<Arm> {
     let sum_up = |(arm, _): &(&'static str, &str)| {
         let own: Vec<&Run> = runs.iter().filter(|run| run.arm == *arm).collect();
         let pods = Spread::of(own.iter().map(|run| f64::from(run.pods)).collect())?;
@@ -120,7 +147,9 @@ fn arms(runs: &[Run]) -> Vec<Arm> {
             *ended.entry(run.ended.clone()).or_insert(0) += 1;
         }
         let times_no_swap = Spread::of(own.iter().filter_map(ratio).collect());
-        Some(Arm { arm, repeats: own.len(), pods, times_no_swap, ended })
+        let reached = own.iter().filter(|run| run.pods >= up_to);
+        let slow_pod_seconds = Spread::of(reached.map(|run| run.slow_seconds(up_to)).collect());
+        Some(Arm { arm, repeats: own.len(), pods, times_no_swap, slow_pod_seconds, ended })
     };
     ARMS.iter().filter_map(sum_up).collect()
 }
@@ -177,19 +206,26 @@ fn main() -> anyhow::Result<()> {
     };
     let runs = read(Path::new(folder))?;
     ensure!(!runs.is_empty(), "{folder} has no results: run tests/node/run --density");
-    let arms = arms(&runs);
+    let with_swap = runs.iter().filter(|run| run.arm != ARMS[0].0);
+    let slow_up_to_pods = with_swap.map(|run| run.pods).min().unwrap_or(0);
+    let arms = arms(&runs, slow_up_to_pods);
     let mut seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
     seeds.dedup();
-    println!("| arm | repeats | pods | times no swap | ended by |\n|---|---|---|---|---|");
+    println!(
+        "| arm | repeats | pods | times no swap | slow pod-seconds up to {slow_up_to_pods} pods | ended by |\n\
+         |---|---|---|---|---|---|"
+    );
     for arm in &arms {
         let ended: Vec<String> =
             arm.ended.iter().map(|(word, count)| format!("{word} {count}")).collect();
         let ratio = arm.times_no_swap.map_or("-".to_owned(), |ratio| ratio.shown(2));
+        let slow = arm.slow_pod_seconds.map_or("-".to_owned(), |seconds| seconds.shown(0));
         let (repeats, pods) = (arm.repeats, arm.pods.shown(0));
-        println!("| {} | {repeats} | {pods} | {ratio} | {} |", arm.arm, ended.join(", "));
+        println!("| {} | {repeats} | {pods} | {ratio} | {slow} | {} |", arm.arm, ended.join(", "));
     }
     println!("seeds: {seeds:?}");
     fs::write(picture, svg(&arms, &runs)? + "\n")?;
-    let summary = Summary { command: "make bench-density", seeds, arms, runs: &runs };
+    let summary =
+        Summary { command: "make bench-density", seeds, slow_up_to_pods, arms, runs: &runs };
     Ok(fs::write(json, serde_json::to_string_pretty(&summary)? + "\n")?)
 }

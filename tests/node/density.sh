@@ -1,4 +1,4 @@
-# Measures how many identical pods one kind of node can run, with one seed: $DENSITY_ARM, $DENSITY_SEED, compared with $DENSITY_BASE
+# Measures how many identical pods one kind of node can run, with one seed: $DENSITY_ARM, $DENSITY_SEED, $DENSITY_PAUSE, compared with $DENSITY_BASE
 . /payload/lib.sh
 load_into_rootfs
 # Pods would wait for reports on a disk.
@@ -12,7 +12,7 @@ printf '%s\n' 'kind: KubeletConfiguration' 'apiVersion: kubelet.config.k8s.io/v1
 swap=2Gi
 # Reclaim that takes hours takes minutes here, and pods are small.
 reclaim=('[reclaim]' 'mode = "on"' 'pods = "burstable"' 'floor = "4Mi"' 'start-delay-seconds = 40' 'write-budget = "64Mi"')
-arguments=(--eviction-mib "$eviction" --pause 10)
+arguments=(--eviction-mib "$eviction" --pause "$DENSITY_PAUSE" --most-seconds $((500 + 20 * DENSITY_PAUSE)))
 start_apiserver
 case $DENSITY_ARM in
     empty) arguments+=(--empty) ;;

@@ -317,8 +317,17 @@ memory_used() { local id unit scope child bundle slice; of "$1"; cat "$scope/mem
 # oom_kills POD: OOM kills in the pod, including containers that are gone.
 oom_kills() { local id unit scope child bundle slice; of "$1"; awk '$1 == "oom_kill" { print $2 }' "$slice/memory.events"; }
 
+# cgroup_is POD[/CONTAINER] 'KEY VALUE': a line of its cgroup.events; starts no process. With `set -e`, bash would
+# exit at a `$(<FILE)` of a cgroup that is gone.
+cgroup_is() {
+    local id unit scope child bundle slice events=''
+    of "$1"
+    { read -rd '' events <"$scope/cgroup.events"; } 2>/dev/null || true
+    [[ $events == *"$2"* ]]
+}
+
 # lives POD[/CONTAINER]: its cgroup contains a process.
-lives() { local id unit scope child bundle slice; of "$1"; [[ $(<"$scope/cgroup.events") == *'populated 1'* ]]; }
+lives() { cgroup_is "$1" 'populated 1'; }
 dead() { ! lives "$1" 2>/dev/null; }
 
 more_than() { (($1 > $2)); }

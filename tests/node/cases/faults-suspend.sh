@@ -9,7 +9,7 @@ start_apiserver
 start_agent
 pod one --request 100Mi --limit 300Mi --hog 30
 eventually 20 "it has its grant" has_limit one "$(grant 100)"
-frozen() { local id unit scope child bundle slice; of one; [[ $(<"$scope/cgroup.events") == *'frozen 1'* ]]; }
+frozen() { cgroup_is one 'frozen 1'; }
 listed() { wasp-agent suspended --json | jq -e 'length > 0' >/dev/null; }
 # The pod is either suspended and listed, or runs and is not listed.
 consistent() {

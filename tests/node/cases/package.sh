@@ -35,7 +35,7 @@ watch_limits() {
             read -r value <"$file"
             echo "$file $value"
         done
-        pause 0.01
+        pause 0.05
     done
 }
 : >/run/watched

@@ -8,7 +8,7 @@ configure '[suspend]' 'longest-silence-seconds = 75'
 start_agent
 api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
 says() { agent_journal | grep -qE "$1"; }
-frozen() { local id unit scope child bundle slice; of "$1"; [[ $(<"$scope/cgroup.events") == *'frozen 1'* ]]; }
+frozen() { cgroup_is "$1" 'frozen 1'; }
 runs() { ! frozen "$1"; }
 swap_limit() { local id unit scope child bundle slice; of "$1"; cat "$scope/memory.swap.max"; }
 listed() { wasp-agent suspended --json | jq -e --arg pod "$1" 'any(.[]; .pod == $pod)' >/dev/null; }
