@@ -37,5 +37,5 @@ else
 fi
 if systemctl -q is-active wasp-agent; then
     note "the agent's reclaim: $(wasp-agent status --json | jq -c '.published.reclaim | {paused, counters, held: [.pods[].held_back] | group_by(.) | map({(.[0] // "none"): length}) | add}')"
-    note "the agent wrote: $(agent_journal | grep -ciE 'evict' || true) lines on evictions"
+    note "the agent's evictions: $(agent_journal | grep -iE 'evict' | paste -sd '|' || true)"
 fi

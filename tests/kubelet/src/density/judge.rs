@@ -19,9 +19,9 @@ use crate::{api::Api, soak::meminfo};
 /// Windows in which a pod must be slow to end the run. When memory is full for the first time, the kernel does not know
 /// yet which of it is hot: all pods were slow for 30 s in trials, and then none.
 const LASTING: usize = 6;
-/// Windows in which a pod that recovers gets faster by half. When memory is full, it takes some pods more than
-/// `LASTING` windows to get their hot pages back; such a run ended at 6 pods with a p99 that had fallen from 88 to 2.06
-/// times that of the empty node, and other runs of this arm at 12.
+/// Windows in which a pod that recovers gets faster by half. When memory is full, some pods take more than `LASTING`
+/// windows to get their hot pages back. One such run ended at 6 pods, with a p99 that had fallen from 88 to 2.06 times
+/// that of the empty node; other runs of its arm ended at 12.
 const RECOVERY: usize = 3;
 /// How often a kubelet compares `memory.available` with its threshold (`evictionMonitoringPeriod`).
 const KUBELET_LOOKS: Duration = Duration::from_secs(10);
