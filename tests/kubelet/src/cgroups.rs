@@ -84,6 +84,14 @@ impl Started {
         bail!("{} does not come up", self.slice())
     }
 
+    /// Gives the pod's slice an empty child slice with a memory limit. Without a unit that needs the memory controller,
+    /// systemd takes it from containers that are bare cgroups whenever the agent sets the slice's limit.
+    pub(crate) fn keep_memory_controller(&self) -> Result<()> {
+        let slice = self.slice();
+        let stem = slice.strip_suffix(".slice").unwrap_or(&slice);
+        start_slice(&format!("{stem}-keep.slice"), Some(64 << 20))
+    }
+
     fn make_cgroups(&self) -> Result<()> {
         let mut dir = PathBuf::from(ROOT);
         let below = self.slice_dir();

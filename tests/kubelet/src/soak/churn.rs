@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
 
 use super::{Driver, WAVE, sample};
@@ -188,6 +188,7 @@ impl Driver {
         for _ in 0..WAVE_PODS.min(containers.div_ceil(AT_ONCE)) {
             let pod = self.pod("wave", [Some(20), None], "")?;
             pod.start_slices(&self.node)?;
+            pod.keep_memory_controller()?;
             pods.push(pod);
         }
         let grant = self.grant(20 << 20);
@@ -212,7 +213,6 @@ impl Driver {
             });
             fs::write(bundle.join("config.json"), json!({"annotations": annotations}).to_string())?;
             let scope = pod.slice_dir().join(format!("crio-{id}.scope"));
-            enable_memory(&pod.slice_dir())?;
             fs::create_dir(&scope)?;
             self.ledger.expect(scope.clone(), grant);
             there.push(scope);
@@ -220,7 +220,6 @@ impl Driver {
         }
         let took = start.elapsed();
         self.await_all("the wave's last limits right", |driver| {
-            pods.iter().try_for_each(|pod| enable_memory(&pod.slice_dir()))?;
             match driver.ledger.first_wrong() {
                 Some(wrong)
                     if there.iter().any(|scope| wrong.starts_with(&*scope.to_string_lossy())) =>
@@ -252,11 +251,4 @@ impl Driver {
         let id = name.trim_start_matches("crio-").trim_end_matches(".scope");
         Ok(fs::remove_dir_all(Path::new(BUNDLES).join(id))?)
     }
-}
-
-/// Gives the children of a slice the memory controller. systemd takes it away whenever it applies a property of the
-/// slice, for example the agent's limit, because it knows no unit there that needs it.
-fn enable_memory(slice: &Path) -> Result<()> {
-    let file = slice.join("cgroup.subtree_control");
-    fs::write(&file, "+memory").with_context(|| format!("write {}", file.display()))
 }
