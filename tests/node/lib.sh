@@ -20,10 +20,12 @@ uptime_ms() { # the clock may be set by the case
 last_report=$(uptime_ms) # each sentence shows the time since the one before it
 exec {never}<> <(:) # for a pause that starts no process
 
+exec {case_output}>&1 # for a case that ends while the output of a command is discarded
 trap 'leave $?' EXIT
 leave() {
     local status=$1
     trap - EXIT
+    exec 1>&"$case_output" 2>&1
     if ((status == 77)); then exit 77; fi
     if ((status || failures)); then
         ((failures)) || echo "not ok - the case ends early, with status $status"

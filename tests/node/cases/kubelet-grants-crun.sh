@@ -29,8 +29,9 @@ says() { agent_status | grep -qE "$1"; }
 hook_file() { compgen -G '/[re]*/containers/oci/hooks.d/99-wasp-agent.json' >/dev/null; }
 no_hook() { ! hook_file; }
 
-# stood_at_max POD: the ms for which the decisive limit was "max" during a daemon-reload.
-stood_at_max() { test-kubelet time-at "$1" max --during 'systemctl daemon-reload'; }
+# stood_at_max POD [COMMAND]: the ms for which the decisive limit was "max" during a daemon-reload. With a real-time
+# priority, so that it sees a write before the agent repairs it.
+stood_at_max() { chrt -f 10 test-kubelet time-at "$1" max --during "${2:-systemctl daemon-reload}"; }
 
 mkdir -p /run/containers/oci/hooks.d /etc/crio
 swap_on 1G
@@ -72,9 +73,13 @@ for name in granted best left; do
 done
 eventually 10 "after daemon-reload all is right" right
 check "the BestEffort container too" binds left 0
+of granted
+like "$(stood_at_max granted "echo max >${child:-$scope}/memory.swap.max")" '^([1-9]|0\.[1-9])' "a max that the agent repairs is noticed"
+before=$(writes none)
 for name in granted best left; do
     is "$(stood_at_max "$name")" 0.0 "the next daemon-reload leaves $name alone"
 done
+is "$(writes none)" "$before" "and the agent has nothing to repair"
 
 level=scope
 of granted

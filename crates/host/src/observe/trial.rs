@@ -36,29 +36,20 @@ impl Trial {
             Some(running) => (running, Duration::ZERO),
             None => (start(file)?, LONGEST),
         };
-        let outcome = match running.recv_timeout(wait) {
-            Ok(ended) => TrialResult::of(file, ended),
+        let fault = match running.recv_timeout(wait) {
+            // Somebody is writing the program. That proves nothing, and the next look runs it again.
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::ETXTBSY) => return None,
+            Ok(ended) => fault_of(file, ended),
             Err(RecvTimeoutError::Timeout) => {
                 self.running = Some(running);
                 return None;
             }
-            Err(RecvTimeoutError::Disconnected) => TrialResult::Unknown,
+            Err(RecvTimeoutError::Disconnected) => None,
         };
-        // Otherwise the next look runs it again, so that a repair counts immediately.
-        self.passed = (outcome == TrialResult::Starts).then(Instant::now);
-        match outcome {
-            TrialResult::Fault(reason) => Some(reason),
-            TrialResult::Starts | TrialResult::Unknown => None,
-        }
+        // After a fault, the next look runs it again, so that a repair counts immediately.
+        self.passed = fault.is_none().then(Instant::now);
+        fault
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum TrialResult {
-    Starts,
-    Fault(String),
-    /// The reason may pass: a lack of memory, or a program that is just being written (ETXTBSY).
-    Unknown,
 }
 
 /// Starts `wasp-hook --version` without variables. `None` if the agent has no thread to wait for it.
@@ -75,31 +66,28 @@ fn start(file: &Path) -> Option<Ended> {
     Some(receive)
 }
 
-impl TrialResult {
-    fn of(file: &Path, ended: io::Result<Output>) -> Self {
-        let output = match ended {
-            Ok(output) => output,
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOEXEC)) => {
-                return Self::Fault(error.to_string());
-            }
-            Err(_) => return Self::Unknown,
-        };
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-        // The loader begins with the program's name.
-        let said = said.strip_prefix(&format!("{}: ", file.display())).unwrap_or(said);
-        let said = said.strip_prefix("error while loading shared libraries: ").unwrap_or(said);
-        match (output.status.code(), output.status.signal()) {
-            (Some(0), _) => Self::Starts,
-            (Some(code), _) if said.is_empty() => {
-                Self::Fault(format!("it ends with status {code}"))
-            }
-            (Some(_), _) => Self::Fault(said.to_owned()),
-            (None, Some(signal @ (libc::SIGILL | libc::SIGBUS | libc::SIGSEGV))) => {
-                Self::Fault(format!("it ends by signal {signal}"))
-            }
-            (None, _) => Self::Unknown,
+fn fault_of(file: &Path, ended: io::Result<Output>) -> Option<String> {
+    let output = match ended {
+        Ok(output) => output,
+        // Other errors, such as a lack of memory, pass.
+        Err(error) => {
+            let lasts = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOEXEC));
+            return lasts.then(|| error.to_string());
         }
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+    // The loader begins with the program's name.
+    let said = said.strip_prefix(&format!("{}: ", file.display())).unwrap_or(said);
+    let said = said.strip_prefix("error while loading shared libraries: ").unwrap_or(said);
+    match (output.status.code(), output.status.signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) if said.is_empty() => Some(format!("it ends with status {code}")),
+        (Some(_), _) => Some(said.to_owned()),
+        (None, Some(signal @ (libc::SIGILL | libc::SIGBUS | libc::SIGSEGV))) => {
+            Some(format!("it ends by signal {signal}"))
+        }
+        (None, _) => None,
     }
 }
 
