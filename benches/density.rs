@@ -26,8 +26,6 @@ const ARMS: [(&str, &str); 5] = [
     ("reclaim", "agent, reclaim"),
     ("senpai", "agent, Senpai's form"),
 ];
-/// The seconds for which a level of a run stands: the window of `test-kubelet density`.
-const WINDOW: f64 = 10.0;
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const GREY: RGBColor = RGBColor(120, 120, 120);
 
@@ -41,6 +39,9 @@ struct Run {
     mib: u64,
     hot_mib: u64,
     request_mib: u64,
+    pause_seconds: u64,
+    /// The seconds for which a level stands.
+    window_seconds: u32,
     ram_bytes: u64,
     swap_bytes: u64,
     empty_p50_us: u64,
@@ -66,7 +67,7 @@ impl Run {
         let levels = self.levels.iter().filter(|level| level.pods <= up_to);
         levels.fold(0.0, |sum, level| {
             let slow = u32::try_from(level.slow.len()).unwrap_or(u32::MAX);
-            sum + f64::from(slow) * WINDOW
+            sum + f64::from(slow) * f64::from(self.window_seconds)
         })
     }
 }
@@ -206,6 +207,10 @@ fn main() -> anyhow::Result<()> {
     };
     let runs = read(Path::new(folder))?;
     ensure!(!runs.is_empty(), "{folder} has no results: run tests/node/run --density");
+    ensure!(
+        runs.iter().all(|run| run.pause_seconds == runs[0].pause_seconds),
+        "{folder} has runs with different PAUSE, which cannot be compared: remove some"
+    );
     let with_swap = runs.iter().filter(|run| run.arm != ARMS[0].0);
     let slow_up_to_pods = with_swap.map(|run| run.pods).min().unwrap_or(0);
     let arms = arms(&runs, slow_up_to_pods);

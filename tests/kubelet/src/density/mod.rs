@@ -210,6 +210,7 @@ impl Bench<'_> {
         let result = json!({
             "arm": density.arm, "seed": density.seed, "pods": sustained, "ended": end.word(),
             "mib": density.mib, "hot_mib": density.hot, "request_mib": density.request, "pause_seconds": density.pause,
+            "window_seconds": WINDOW,
             "ram_bytes": self.node.memory_bytes, "swap_bytes": meminfo("SwapTotal")?,
             "empty_p50_us": base.p50, "empty_p99_us": base.p50 + base.blocked_p99,
             "empty_wall_p99_us": base.wall_p99,
