@@ -37,7 +37,7 @@ impl Trial {
             None => (start(file)?, LONGEST),
         };
         let fault = match running.recv_timeout(wait) {
-            // Somebody is writing the program. That proves nothing, and the next look runs it again.
+            // Another process is writing the program. That proves nothing, and the next look runs it again.
             Ok(Err(error)) if error.raw_os_error() == Some(libc::ETXTBSY) => return None,
             Ok(ended) => fault_of(file, ended),
             Err(RecvTimeoutError::Timeout) => {
