@@ -1,11 +1,12 @@
 # On a kernel with io.latency, the disks of / and of the swap serve system.slice first
 # suites: bookworm
-# kernel: iolatency
+# module: iolatency
 # disks: 300M
 # timeout: 300
 . /payload/lib.sh
 case $BOOT in
     1)
+        insmod /payload/modules/iolatency.ko
         mkswap -q /dev/disk/by-id/virtio-disk1
         swapon /dev/disk/by-id/virtio-disk1
         start_apiserver

@@ -42,21 +42,18 @@ image_dir() {
 
 # vm IMAGE_DIR ROOT_DRIVE RAM_SHARE WORK_DIR SERIAL [QEMU_ARG...]
 # WORK_DIR holds the disks `payload` and `job`, and gets what the guest writes: `out` and `rc`.
-# RAM_SHARE `none` is for a VM that boots: its RAM is no file, and starts empty. It boots $kernel, if
-# that is set, which needs no initrd, with what $cmdline adds to its command line.
+# RAM_SHARE `none` is for a VM that boots: its RAM is no file, and starts empty. $cmdline adds to its kernel's command line.
 #
 # Guest RAM is a file. The snapshot is made with it shared, and left out of the migration stream
 # (x-ignore-shared, which both sides have to be told on their monitor); a thawed VM maps it privately,
 # so that it starts immediately and reads only the pages that it touches.
 vm() {
-    local image=$1 root=$2 share=$3 work=$4 serial=$5 accel ram kernel_args
+    local image=$1 root=$2 share=$3 work=$4 serial=$5 accel ram
     shift 5
     case $share in
         none) ram="memory-backend-ram,id=ram,size=${memory_mb}M" ;;
         *) ram="memory-backend-file,id=ram,size=${memory_mb}M,mem-path=$image/ram,share=$share" ;;
     esac
-    kernel_args=(-kernel "$image/vmlinuz" -initrd "$image/initrd")
-    [[ -z ${kernel:-} ]] || kernel_args=(-kernel "$kernel")
     accel=$(cat "$image/accel")
     case $accel in
         kvm) accel=(-accel kvm -cpu host) ;;
@@ -66,7 +63,7 @@ vm() {
     exec qemu-system-x86_64 "${accel[@]}" -machine q35,memory-backend=ram -smp "$cpus" -m "$memory_mb" \
         -object "$ram" \
         -nodefaults -no-user-config -display none -no-reboot \
-        "${kernel_args[@]}" \
+        -kernel "$image/vmlinuz" -initrd "$image/initrd" \
         -append "root=/dev/vda rw console=ttyS0 psi=1 panic=-1 mitigations=off no_timer_check audit=0 apparmor=0 quiet systemd.show_status=0 systemd.unified_cgroup_hierarchy=1 ${cmdline:-}" \
         -drive "$root,if=none,id=root,cache=unsafe,discard=unmap" -device virtio-blk-pci,drive=root,serial=root \
         -drive "file=$work/payload,if=none,id=payload,format=raw,readonly=on" -device virtio-blk-pci,drive=payload,serial=payload \
