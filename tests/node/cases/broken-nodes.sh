@@ -32,7 +32,9 @@ check "the hook is installed" test -e "$definition"
 chmod 0644 /usr/bin/wasp-hook
 eventually 5 "a hook that is not executable is withdrawn at once" bash -c "! test -e $definition"
 like "$(agent_status)" '^the OCI hook is removed.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
-like "$(wasp-agent status | grep -A1 ^Problems)" 'not executable' "so does status"
+# It reads a file, which the agent writes at most every two seconds.
+told() { [[ $(wasp-agent status | grep -A1 ^Problems) == *'not executable'* ]]; }
+eventually 5 "so does status" told
 finds hook-program
 like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
 check "its remedy is a command that works" paste
