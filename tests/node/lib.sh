@@ -281,12 +281,17 @@ of() {
     . "$state/${1%%/*}/$container.env"
 }
 
+# read_limit CGROUP: sets limit, to `gone` without the cgroup; starts no process. With `set -e`, bash
+# would exit at a `$(<FILE)` of a cgroup that is gone.
+read_limit() { { limit=gone && read -r limit <"$1/memory.swap.max"; } 2>/dev/null || limit=gone; }
+
 # swap_max POD[/CONTAINER]: the limits at the scope, at the child, and in systemd.
 swap_max() {
-    local id unit scope child bundle slice
+    local id unit scope child bundle slice limit
     of "$1"
-    printf 'scope=%s' "$(<"$scope/memory.swap.max")"
-    [[ -z $child ]] || printf ' child=%s' "$(<"$child/memory.swap.max")"
+    read_limit "$scope"
+    printf 'scope=%s' "$limit"
+    [[ -z $child ]] || { read_limit "$child" && printf ' child=%s' "$limit"; }
     printf ' property=%s\n' "$(systemctl show -P MemorySwapMax "$unit")"
 }
 
@@ -295,8 +300,7 @@ has_limit() {
     local id unit scope child bundle slice want property
     of "$1"
     want=$(page "$2")
-    if [[ $(<"$scope/memory.swap.max") == "$want" ]] &&
-        [[ -z $child || $(<"$child/memory.swap.max") == "$want" ]]; then
+    if limit_holds "$1" "$want"; then
         property=$(systemctl show -P MemorySwapMax "$unit")
         [[ $property == "$2" || $property == "$want" ]] && return
     fi
@@ -306,10 +310,12 @@ has_limit() {
 
 # limit_holds POD[/CONTAINER] BYTES: as has_limit, but only in the kernel; starts no process.
 limit_holds() {
-    local id unit scope child bundle slice
+    local id unit scope child bundle slice limit level
     of "$1"
-    if [[ $(<"$scope/memory.swap.max") != "$2" ]]; then return 1; fi
-    if [[ -n $child && $(<"$child/memory.swap.max") != "$2" ]]; then return 1; fi
+    for level in "$scope" ${child:+"$child"}; do
+        read_limit "$level"
+        [[ $limit == "$2" ]] || return
+    done
 }
 
 # swap_used, memory_used POD[/CONTAINER]: bytes
@@ -319,8 +325,7 @@ memory_used() { local id unit scope child bundle slice; of "$1"; cat "$scope/mem
 # oom_kills POD: OOM kills in the pod, including containers that are gone.
 oom_kills() { local id unit scope child bundle slice; of "$1"; awk '$1 == "oom_kill" { print $2 }' "$slice/memory.events"; }
 
-# cgroup_is POD[/CONTAINER] 'KEY VALUE': a line of its cgroup.events; starts no process. With `set -e`, bash would
-# exit at a `$(<FILE)` of a cgroup that is gone.
+# cgroup_is POD[/CONTAINER] 'KEY VALUE': a line of its cgroup.events; starts no process.
 cgroup_is() {
     local id unit scope child bundle slice events=''
     of "$1"
