@@ -18,6 +18,8 @@ const WAVE_PODS: usize = 10;
 const AT_ONCE: usize = 20;
 /// Writes the same 120 MiB repeatedly, with 100 MiB of memory.
 const THRASH: &str = r#"tr "\\0" x </dev/zero | dd bs=120M iflag=fullblock of=/dev/null"#;
+/// Holds 40 MiB, and never uses them.
+const COLD: &str = r#"tr "\\0" x </dev/zero | dd bs=40M count=1 iflag=fullblock | sleep 100000"#;
 /// Holds 60 MiB with 50 MiB of memory.
 const RESTING: &str = r#"tr "\\0" x </dev/zero | dd bs=60M count=1 iflag=fullblock | sleep 100000"#;
 
@@ -39,6 +41,11 @@ impl Live {
 
     fn thrashes(&self) -> bool {
         self.started.pod.name().starts_with("thrash")
+    }
+
+    /// This pod is neither stopped nor restarted: reclaim has minutes for it.
+    fn is_cold(&self) -> bool {
+        self.started.pod.name().starts_with("cold")
     }
 }
 
@@ -119,6 +126,14 @@ impl Driver {
         }
     }
 
+    /// Starts a pod with cold memory, unless there is one.
+    pub(super) fn start_cold(&mut self) -> Result<()> {
+        if self.pods.values().any(Live::is_cold) {
+            return Ok(());
+        }
+        self.start("cold", [Some(60), Some(80)], self.grant(60 << 20), COLD)
+    }
+
     pub(super) fn start_hog(&mut self) -> Result<()> {
         if self.pods.values().any(Live::thrashes) {
             return Ok(());
@@ -139,7 +154,8 @@ impl Driver {
     /// Leaves a pod that thrashes to the agent for two minutes.
     pub(super) fn stop_one(&mut self) -> Result<()> {
         let patience = Duration::from_secs(120);
-        let may_go = |live: &Live| !live.thrashes() || live.since.elapsed() > patience;
+        let may_go =
+            |live: &Live| !live.is_cold() && (!live.thrashes() || live.since.elapsed() > patience);
         match self.any(may_go) {
             Some(name) => self.stop_pod(&name),
             None => Ok(()),
@@ -169,7 +185,9 @@ impl Driver {
     }
 
     pub(super) fn restart_one(&mut self) -> Result<()> {
-        let Some(name) = self.any(|live| !live.thrashes()) else { return Ok(()) };
+        let Some(name) = self.any(|live| !live.thrashes() && !live.is_cold()) else {
+            return Ok(());
+        };
         let Some(mut live) = self.pods.remove(&name) else { return Ok(()) };
         self.ledger.forget(&live.started.slice_dir());
         live.started.restart("main")?;

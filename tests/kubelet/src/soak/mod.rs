@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(200);
 const SAMPLE: Duration = Duration::from_secs(15);
 /// Number of containers of a large wave, which lasts at most a minute.
 const WAVE: usize = 2000;
+/// Each period ends with a quiet part, in which nothing swaps, so that reclaim works.
+const PERIOD: Duration = Duration::from_secs(360);
+const QUIET: Duration = Duration::from_secs(150);
 
 #[derive(Args)]
 pub(crate) struct Soak {
@@ -57,6 +60,7 @@ struct Driver {
     evicted: Arc<Mutex<Evicted>>,
     pods: BTreeMap<String, churn::Live>,
     numbers: u64,
+    quiet: bool,
     kills: u64,
     counts: BTreeMap<&'static str, u64>,
     samples: Vec<Sample>,
@@ -83,6 +87,7 @@ pub(crate) fn run(soak: &Soak, kubeconfig: PathBuf) -> Result<()> {
         evicted: Arc::default(),
         pods: BTreeMap::new(),
         numbers: 0,
+        quiet: false,
         kills: 0,
         counts: BTreeMap::new(),
         samples: Vec::new(),
@@ -138,7 +143,9 @@ impl Driver {
             (0.6, Plan::Wave),
         ]);
         let mut baseline = Sample::new();
+        self.start_cold()?;
         while self.started.elapsed() < time {
+            self.turn_quiet()?;
             let share = self.started.elapsed().as_secs_f64() / time.as_secs_f64();
             let due = plan.front().is_some_and(|(at, _)| *at <= share);
             if due && let Some((_, next)) = plan.pop_front() {
@@ -161,13 +168,33 @@ impl Driver {
         thread::sleep(Duration::from_secs(5));
         let baseline = sample::take()?;
         println!("# without pods {baseline:?}");
+        self.start_cold()?;
         Ok(baseline)
+    }
+
+    fn turn_quiet(&mut self) -> Result<()> {
+        let second = self.started.elapsed().as_secs() % PERIOD.as_secs();
+        let quiet = second >= (PERIOD - QUIET).as_secs();
+        if quiet && !self.quiet {
+            self.stop_hogs()?;
+            self.start_cold()?;
+            self.count("quiet times");
+        }
+        self.quiet = quiet;
+        Ok(())
     }
 
     fn step(&mut self) -> Result<()> {
         match self.rng.u32(0..1000) {
-            _ if self.pods.len() < 4 => self.start_pod(),
-            0..150 if self.pods.len() < 10 => self.start_pod(),
+            0..700 if self.quiet => {
+                thread::sleep(Duration::from_millis(self.rng.u64(0..2000)));
+                Ok(())
+            }
+            700..800 if self.quiet => self.set_property(),
+            800..900 if self.quiet => self.scrape(),
+            _ if self.quiet => self.drift(),
+            _ if self.pods.len() < 5 => self.start_pod(),
+            0..150 if self.pods.len() < 11 => self.start_pod(),
             150..240 => self.stop_one(),
             240..330 => self.restart_one(),
             330..350 => self.start_hog(),
@@ -240,7 +267,8 @@ impl Driver {
         })?;
         self.stop_pods()?;
         self.await_all("nothing held", |_| {
-            sample::is_back(&sample::take()?, baseline).map_err(anyhow::Error::msg)
+            let back = sample::is_back(&sample::take()?, baseline);
+            back.map_err(|more| anyhow::anyhow!("{more}; cgroups {:?}", sample::cgroups_of_pods()))
         })?;
         let restarts = sample::property("NRestarts")?;
         if restarts != self.kills.to_string() {

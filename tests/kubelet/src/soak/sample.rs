@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -112,6 +112,16 @@ fn scopes(folder: &Path) -> u64 {
     let below = fs::read_dir(folder).into_iter().flatten().flatten();
     let slices = below.filter(|entry| entry.file_name().to_string_lossy().ends_with(".slice"));
     entries(folder, ".scope") + slices.map(|slice| scopes(&slice.path())).sum::<u64>()
+}
+
+/// Returns the cgroups below `kubepods.slice`, two levels deep.
+pub(super) fn cgroups_of_pods() -> Vec<PathBuf> {
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let first = below(Path::new("/sys/fs/cgroup/kubepods.slice"));
+    first.iter().flat_map(|path| [vec![path.clone()], below(path)].concat()).collect()
 }
 
 fn swap_used_kib() -> Result<u64> {

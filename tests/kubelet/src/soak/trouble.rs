@@ -36,7 +36,7 @@ impl Driver {
         let random = self.rng.u64(0..1 << 30).to_string();
         let mut value = self.rng.choice(["max", "0", random.as_str()]).unwrap_or("max");
         let live = &self.pods[&name];
-        if live.swaps() || name.starts_with("thrash") || name.starts_with("resting") {
+        if live.swaps() || ["thrash", "resting", "cold"].iter().any(|kind| name.starts_with(kind)) {
             value = "max";
         }
         let cgroups: Vec<_> =
