@@ -5,7 +5,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub(super) roots: Roots,
     /// Sends the settings in effect to every task.
     pub(super) settings: watch::Sender<Settings>,
+    /// The loop compares everything now.
+    pub(super) resync: Arc<Notify>,
     /// The status that was published last.
     pub(super) latest: watch::Sender<Option<Arc<Published>>>,
     pub(super) events: EventSender,
@@ -162,7 +164,7 @@ impl Effects for Live {
     }
 
     fn begin(&mut self, shared: &Shared) {
-        let Shared { roots, settings, latest, events } = shared;
+        let Shared { roots, settings, latest, events, .. } = shared;
         begin_guard(shared, Systemd);
         let (announcer, told) = Announcer::start(roots.clone(), settings.subscribe());
         self.announcer = Some(announcer);
@@ -267,7 +269,8 @@ impl Effects for Live {
 fn begin_guard(shared: &Shared, effects: impl SliceEffects) {
     let (reports, receive) = mpsc::unbounded_channel();
     let settings = shared.settings.subscribe();
-    tokio::spawn(protection::guard(shared.roots.clone(), settings, effects, reports));
+    let (roots, resync) = (shared.roots.clone(), shared.resync.clone());
+    tokio::spawn(protection::guard(roots, settings, resync, effects, reports));
     shared.events.forward(receive, Event::Slices);
 }
 

@@ -194,6 +194,7 @@ impl<E: Effects> Agent<E> {
         self.effects.begin(&Shared {
             roots: self.roots.clone(),
             settings: self.guards_settings.clone(),
+            resync: self.timers.resynced.clone(),
             latest: self.publisher.latest.clone(),
             events: self.events.clone(),
         });
@@ -376,8 +377,9 @@ impl<E: Effects> Agent<E> {
         }
         if self.timers.resync <= now {
             self.resync();
-            // From now on both are due at the same time.
+            // From now on all are due at the same time.
             self.eviction.look_now();
+            self.timers.resynced.notify_one();
         }
     }
 

@@ -2,11 +2,11 @@
 
 pub(super) mod effects;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use nix::sys::inotify::AddWatchFlags;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep, sleep_until},
 };
 use zbus::Connection;
@@ -24,7 +24,6 @@ use crate::{
         trouble::Problem,
     },
     observe::{
-        alarm::Alarm,
         disks,
         events::Events,
         slices::{FILES, facts, folder, unit},
@@ -55,10 +54,12 @@ pub(crate) struct SliceReport {
     pub bus: Option<String>,
 }
 
-/// Runs until the receiver is gone. Settings may change while it runs.
+/// Runs until the receiver is gone. Settings may change while it runs. `resync`: the agent compares
+/// everything now. A timer of the guard's own would wake the process a second time.
 pub(crate) async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
+    resync: Arc<Notify>,
     effects: impl SliceEffects,
     reports: mpsc::UnboundedSender<SliceReport>,
 ) {
@@ -72,7 +73,6 @@ pub(crate) async fn guard(
         fights: HashMap::new(),
         oomd: None,
     };
-    let mut alarm = Alarm::new();
     loop {
         let now = settings.borrow_and_update().clone();
         let events = guard.watch(&now);
@@ -81,10 +81,9 @@ pub(crate) async fn guard(
             return;
         }
         let turned = Instant::now();
-        let resync = turned + now.limits.resync;
         tokio::select! {
             () = happened(events.as_ref()) => {}
-            () = alarm.at(resync.into_std()) => {}
+            () = resync.notified() => {}
             changed = settings.changed() => if changed.is_err() { return },
         }
         // The next turn handles all changes during the pause.

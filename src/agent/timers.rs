@@ -2,8 +2,11 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::Instant,
 };
+
+use tokio::sync::Notify;
 
 use crate::model::{clock::SinceStart, host::Holder};
 
@@ -31,6 +34,8 @@ impl StartClock {
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     pub(super) resync: SinceStart,
+    /// Tells the slices' guard to compare everything too.
+    pub(super) resynced: Arc<Notify>,
     pub(super) status: Option<SinceStart>,
 }
 

@@ -4,10 +4,11 @@
 //! to the system's, of which each client then keeps about a hundred in memory. And it runs no
 //! program to get credentials (`exec`, `auth-provider`), because the agent is root.
 
-use std::{net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use hyper::{
-    Request,
+    Request, Response,
+    body::Bytes,
     header::{AUTHORIZATION, HeaderValue},
 };
 use hyper_openssl::client::legacy::HttpsConnector;
@@ -28,10 +29,15 @@ use openssl::{
     x509::{X509, store::X509StoreBuilder, verify::X509CheckFlags},
 };
 use secrecy::ExposeSecret;
-use tower::{Layer, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt, timeout::TimeoutLayer};
+use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 use super::errors::chain;
 use crate::errors::FileError;
+
+/// An answer that does not begin, or pauses, for this long is given up. A healthy watch has a bookmark
+/// every minute.
+pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 
 /// The reason why there can be no client for a kubeconfig. It quotes no secret.
 #[derive(Debug, thiserror::Error)]
@@ -91,9 +97,6 @@ pub(super) fn client(config: &Config) -> Result<Client, ClientError> {
     });
     let mut connector = TimeoutConnector::new(https);
     connector.set_connect_timeout(config.connect_timeout);
-    connector.set_read_timeout(config.read_timeout);
-    connector.set_write_timeout(config.write_timeout);
-    connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let http = Http::builder(TokioExecutor::new()).build::<_, Body>(connector);
     let impersonate =
         config.extra_headers_layer().map_err(|error| ClientError::Headers(Box::new(error)))?;
@@ -104,7 +107,20 @@ pub(super) fn client(config: &Config) -> Result<Client, ClientError> {
         }
         request
     });
-    Ok(Client::new(service, config.default_namespace.clone()))
+    Ok(impatient(service, &config.default_namespace))
+}
+
+/// Gives up an answer after [`LONGEST_SILENCE`]. A read timeout of the connection would wake the
+/// agent once more after each event, because its timer is set to "now" whenever data arrives.
+fn impatient<S, B>(service: S, namespace: &str) -> Client
+where
+    S: Service<Request<Body>, Response = Response<B>, Future: Send, Error: Into<BoxError>>
+        + Send
+        + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let service = ResponseBodyTimeoutLayer::new(LONGEST_SILENCE).layer(service);
+    Client::new(TimeoutLayer::new(LONGEST_SILENCE).layer(service), namespace)
 }
 
 /// Returns the header that identifies the agent, in addition to a certificate. A token file is read
@@ -218,9 +234,17 @@ fn expect_name(tls: &mut ConnectConfiguration, name: &str) -> Result<(), ErrorSt
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use futures::{StreamExt as _, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
     use kube::config::{KubeConfigOptions, Kubeconfig};
 
-    use super::*;
+    use super::{
+        super::list::{PodList, PodWatch},
+        *,
+    };
 
     async fn config(cluster: &str, user: &str) -> Config {
         let text = format!(
@@ -231,6 +255,48 @@ mod tests {
         );
         let kubeconfig = Kubeconfig::from_yaml(&text).unwrap();
         Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+    }
+
+    /// A server that sends these frames, and then nothing; `None`: it does not even answer.
+    fn silent_server(frames: Option<Vec<&'static str>>) -> Client {
+        let service = tower::service_fn(move |_| {
+            let frames = frames.clone();
+            async move {
+                let Some(frames) = frames else { return std::future::pending().await };
+                let frames = frames
+                    .into_iter()
+                    .map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from(text))));
+                let body = stream::iter(frames).chain(stream::pending());
+                Ok::<_, Infallible>(Response::new(StreamBody::<_>::new(body)))
+            }
+        });
+        impatient::<_, StreamBody<_>>(service, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_falls_silent_ends_as_usual_and_later_than_a_healthy_one_pauses() {
+        let bookmark = "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Pod\",\"metadata\":{\"resourceVersion\":\"8\"}}}\n";
+        let client = silent_server(Some(vec![bookmark]));
+        let mut watch = PodWatch::begin(&client, "node-a", &[], "7", 300).await.unwrap();
+        assert!(watch.next().await.unwrap().is_some());
+        let began = tokio::time::Instant::now();
+        assert!(matches!(watch.next().await, Ok(None)));
+        assert_eq!(began.elapsed().as_secs(), LONGEST_SILENCE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_fails() {
+        let client = silent_server(None);
+        let error = PodList::begin(&client, "node-a", &[]).await.unwrap_err();
+        assert!(error.to_string().contains("no answer for 150 s"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_falls_silent_is_no_list() {
+        let client = silent_server(Some(vec!["{\"items\":[", ""]));
+        let mut list = PodList::begin(&client, "node-a", &[]).await.unwrap();
+        let error = list.next().await.unwrap_err();
+        assert!(error.to_string().contains("no answer for 150 s"), "{error}");
     }
 
     #[tokio::test]

@@ -39,10 +39,6 @@ const CERTIFICATES: &str = "/var/lib/kubelet/pki";
 /// kubeconfig (kubelet `certificate_store.go`).
 const CURRENT: &str = "kubelet-client-current.pem";
 
-/// A connection that is silent for this long is given up; a healthy watch has a bookmark every
-/// minute.
-const LONGEST_SILENCE: Duration = Duration::from_secs(150);
-
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     #[error("no kubeconfig of the kubelet at {0} (if it is elsewhere, set node.kubeconfig)")]
@@ -245,8 +241,6 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
 /// plugins, and panics later at a server without a scheme.
 fn config(access: ApiAccess) -> Result<Config, Unusable> {
     let mut config = Config::new(access.server);
-    config.read_timeout = Some(LONGEST_SILENCE);
-    config.reset_reader_on_write = true;
     // The callers decide if and when to retry, because 429 has a special meaning for evictions.
     config.default_retry = false;
     let agent = hyper::header::HeaderValue::from_static(USER_AGENT);

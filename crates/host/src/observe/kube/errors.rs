@@ -2,6 +2,10 @@
 
 use std::time::SystemTime;
 
+use tower::timeout::error::Elapsed;
+use tower_http::timeout::TimeoutError;
+
+use super::client::LONGEST_SILENCE;
 use crate::model::{plain::plain, unknown::sentence};
 
 /// Formats an error with all its causes in one line, made safe because the API server chooses the
@@ -10,6 +14,9 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     // Its Display prints the answer with Rust's names and braces.
     if let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() {
         return plain(&refused(status.code, &status.message)).into_owned();
+    }
+    if is_silence(error) {
+        return format!("no answer for {} s", LONGEST_SILENCE.as_secs());
     }
     let text = without_source_files(&sentence(error));
     let of_another = ["unable to get local issuer certificate", "self-signed certificate"];
@@ -27,6 +34,12 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     .iter()
     .fold(text, |text, word| text.replace(word, ""));
     plain(&text).into_owned()
+}
+
+/// Returns true if the API server did not answer within [`LONGEST_SILENCE`], or paused as long.
+pub(super) fn is_silence(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<Elapsed>() || error.is::<TimeoutError>())
 }
 
 /// Describes a refusal of the API server as a sentence: `User "x" cannot list resource "pods"`

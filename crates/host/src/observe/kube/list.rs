@@ -18,7 +18,7 @@ use kube::{
 
 use super::{
     decode::{self, LONGEST_OBJECT, OddPod, PodEvent},
-    errors::{chain, refused},
+    errors::{chain, is_silence, refused},
     json::{Lines, NoList, Part, Splitter},
 };
 use crate::model::{plain::plain, pod::Pod};
@@ -223,10 +223,13 @@ fn no_event(line: &[u8]) -> StreamError {
 /// Returns true for the end of a watch that a server, or a proxy, closes, or that was silent for
 /// too long.
 fn is_usual_end(error: &kube::Error) -> bool {
+    if is_silence(error) {
+        return true;
+    }
     let mut cause = error.source();
     while let Some(error) = cause {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(kind, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::TimedOut))
+        if kind == Some(io::ErrorKind::UnexpectedEof)
             || error.to_string().contains("unexpected EOF during chunk")
         {
             return true;
