@@ -81,7 +81,7 @@ impl Installed {
         let usual = USUAL_FOLDERS.iter().map(Path::new);
         let all: BTreeSet<&Path> = usual.chain(folders.iter().map(PathBuf::as_path)).collect();
         let all: Vec<PathBuf> = all.into_iter().map(|folder| roots.path(folder)).collect();
-        self.others_watch = FileWatch::of_folders(&all, ".json").ok();
+        self.others_watch = FileWatch::of_folders(self.others_watch.take(), &all, ".json").ok();
     }
 
     /// Returns the time of the next look at the mounts.
@@ -170,7 +170,8 @@ impl Installed {
                 return;
             }
         };
-        self.program_watch = FileWatch::new(std::slice::from_ref(&hook)).ok();
+        let program = std::slice::from_ref(&hook);
+        self.program_watch = FileWatch::renewed(self.program_watch.take(), program).ok();
         let facts = self.program_facts(on.roots, &hook);
         let unfit = unfit(&facts);
         self.unfit.clone_from(&unfit);
@@ -233,7 +234,7 @@ impl Installed {
         // missing ones when it starts. Without a watch, the resync serves.
         let definitions = folders.iter().map(|folder| on.roots.path(folder.join(FILE_NAME)));
         let files: Vec<_> = definitions.chain([program.to_owned()]).collect();
-        self.watch = FileWatch::new(&files).ok();
+        self.watch = FileWatch::renewed(self.watch.take(), &files).ok();
         let mut refused = Vec::new();
         for folder in &folders {
             let file = folder.join(FILE_NAME);

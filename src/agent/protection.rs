@@ -73,16 +73,17 @@ pub(crate) async fn guard(
         fights: HashMap::new(),
         oomd: None,
     };
+    let mut watched = Watched::default();
     loop {
         let now = settings.borrow_and_update().clone();
-        let events = guard.watch(&now);
+        watched.renew(&guard.roots, &now.protection.slices);
         let report = guard.turn(&now).await;
         if reports.send(report).is_err() {
             return;
         }
         let turned = Instant::now();
         tokio::select! {
-            () = happened(events.as_ref()) => {}
+            () = watched.changed() => {}
             () = resync.notified() => {}
             changed = settings.changed() => if changed.is_err() { return },
         }
@@ -91,11 +92,38 @@ pub(crate) async fn guard(
     }
 }
 
-/// Returns when a slice's file has changed. Without a queue, the resync serves.
-async fn happened(events: Option<&Events>) {
-    match events {
-        Some(events) if events.next().await.is_ok() => {}
-        _ => std::future::pending().await,
+/// The slices whose files are watched. Without a queue, the resync serves.
+#[derive(Default)]
+struct Watched {
+    slices: Vec<String>,
+    events: Option<Events>,
+}
+
+impl Watched {
+    /// Watches the current files of `slices`, and forgets what has happened. Keeps its queue as long
+    /// as the slices are the same: the kernel closes a queue with watches slowly.
+    fn renew(&mut self, roots: &Roots, slices: &[String]) {
+        if self.events.is_none() || self.slices != slices {
+            *self = Self { slices: slices.to_vec(), events: Events::new().ok() };
+        }
+        let Some(events) = &self.events else { return };
+        events.forget();
+        for slice in slices {
+            for file in FILES {
+                // The resync finds a file that does not exist yet. The kernel has one watch for
+                // each file, however often it is asked for it.
+                let path = folder(roots, slice).join(file);
+                let _ = events.watch(&path, AddWatchFlags::IN_MODIFY);
+            }
+        }
+    }
+
+    /// Returns when a file has changed.
+    async fn changed(&self) {
+        match &self.events {
+            Some(events) if events.next().await.is_ok() => {}
+            _ => std::future::pending().await,
+        }
     }
 }
 
@@ -122,19 +150,6 @@ struct Fight {
 }
 
 impl<S: SliceEffects> SliceGuard<S> {
-    /// Creates a queue for changes of the slices' files.
-    fn watch(&self, settings: &Settings) -> Option<Events> {
-        let events = Events::new().ok()?;
-        for slice in &settings.protection.slices {
-            for file in FILES {
-                // The resync finds a file that does not exist yet.
-                let path = folder(&self.roots, slice).join(file);
-                let _ = events.watch(&path, AddWatchFlags::IN_MODIFY);
-            }
-        }
-        Some(events)
-    }
-
     async fn turn(&mut self, settings: &Settings) -> SliceReport {
         let disks = disks_in_use(&self.roots, settings);
         let wanted = (settings.protection.clone(), disks.clone());

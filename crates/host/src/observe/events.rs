@@ -75,9 +75,19 @@ impl Events {
         self.queue.get_ref().0.add_watch(path, flags)
     }
 
+    #[cfg(test)]
+    pub fn id(&self) -> RawFd {
+        self.queue.as_raw_fd()
+    }
+
     /// Removes a watch. A watch that the kernel has removed by itself is no error.
     pub fn unwatch(&self, watch: WatchDescriptor) {
         let _ = self.queue.get_ref().0.rm_watch(watch);
+    }
+
+    /// Drops the events that have arrived, at most `MOST` reads of them.
+    pub fn forget(&self) {
+        (0..MOST).take_while(|_| self.queue.get_ref().0.read_events().is_ok()).count();
     }
 
     /// Waits for events and returns those available, about `MOST` at most, so that an endless

@@ -13,10 +13,11 @@ use nix::sys::inotify::AddWatchFlags;
 use super::events::Events;
 
 /// Watches the directories of some files. For a missing directory it watches the nearest existing
-/// directory above; after a change there, the caller creates a new watch.
+/// directory above; after a change there, the caller renews the watch.
 #[derive(Debug)]
 pub struct FileWatch {
     events: Events,
+    folders: BTreeSet<PathBuf>,
     names: BTreeSet<OsString>,
     /// Files with this suffix are watched too.
     suffix: Option<&'static str>,
@@ -24,14 +25,23 @@ pub struct FileWatch {
 
 impl FileWatch {
     /// Watches all files of `folders` with this suffix.
-    pub fn of_folders(folders: &[PathBuf], suffix: &'static str) -> io::Result<Self> {
+    pub fn of_folders(
+        before: Option<Self>,
+        folders: &[PathBuf],
+        suffix: &'static str,
+    ) -> io::Result<Self> {
         // The watch covers a directory as soon as one name in it is given.
         let files: Vec<PathBuf> = folders.iter().map(|folder| folder.join(suffix)).collect();
-        Ok(Self { suffix: Some(suffix), ..Self::new(&files)? })
+        Ok(Self { suffix: Some(suffix), ..Self::renewed(before, &files)? })
     }
 
     pub fn new(files: &[PathBuf]) -> io::Result<Self> {
-        let events = Events::new()?;
+        Self::renewed(None, files)
+    }
+
+    /// Watches `files` as they are now; what has happened before is forgotten. Keeps the queue of the
+    /// watch before it if the directories are the same, because the kernel closes a queue slowly.
+    pub fn renewed(before: Option<Self>, files: &[PathBuf]) -> io::Result<Self> {
         let flags = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_TO
@@ -39,16 +49,19 @@ impl FileWatch {
             | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF;
-        let mut folders = BTreeSet::new();
-        let mut names = BTreeSet::new();
-        for file in files {
-            let Some((folder, name)) = nearest(file) else { continue };
-            names.insert(name.into());
-            if folders.insert(folder) {
-                let _ = events.watch(folder, flags);
-            }
+        let near = files.iter().filter_map(|file| nearest(file));
+        let (folders, names): (BTreeSet<PathBuf>, BTreeSet<OsString>) =
+            near.map(|(folder, name)| (folder.to_owned(), name.to_owned())).unzip();
+        let events = match before {
+            Some(before) if before.folders == folders => before.events,
+            _ => Events::new()?,
+        };
+        events.forget();
+        for folder in &folders {
+            // A directory that is already watched keeps its only watch.
+            let _ = events.watch(folder, flags);
         }
-        Ok(Self { events, names, suffix: None })
+        Ok(Self { events, folders, names, suffix: None })
     }
 
     /// Returns when one of the files may have changed. Cancel safe.
@@ -110,14 +123,46 @@ mod tests {
         let noticed = async |watch: &FileWatch| {
             tokio::time::timeout(Duration::from_millis(300), watch.changed()).await.is_ok()
         };
-        let watch = FileWatch::of_folders(std::slice::from_ref(&hooks), ".json").unwrap();
+        let watch = FileWatch::of_folders(None, std::slice::from_ref(&hooks), ".json").unwrap();
         fs::create_dir(&hooks).unwrap();
         assert!(noticed(&watch).await, "the folder itself comes");
-        let watch = FileWatch::of_folders(std::slice::from_ref(&hooks), ".json").unwrap();
+        let watch =
+            FileWatch::of_folders(Some(watch), std::slice::from_ref(&hooks), ".json").unwrap();
         fs::write(hooks.join("note.txt"), "").unwrap();
         assert!(!noticed(&watch).await);
         fs::write(hooks.join("50-other.json"), "").unwrap();
         assert!(noticed(&watch).await);
+    }
+
+    #[tokio::test]
+    async fn a_renewed_watch_keeps_its_queue_forgets_the_past_and_sees_a_replaced_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (hooks, old) = (folder.path().join("hooks.d"), folder.path().join("old"));
+        let files = [hooks.join("99.json")];
+        let noticed = async |watch: &FileWatch| {
+            tokio::time::timeout(Duration::from_millis(300), watch.changed()).await.is_ok()
+        };
+        let create = || {
+            fs::create_dir(&hooks).unwrap();
+            fs::write(&files[0], "").unwrap();
+        };
+        create();
+        let watch = FileWatch::new(&files).unwrap();
+        let queue = watch.events.id();
+        fs::write(&files[0], "changed").unwrap();
+        let watch = FileWatch::renewed(Some(watch), &files).unwrap();
+        assert_eq!(watch.events.id(), queue);
+        assert!(!noticed(&watch).await, "this was before");
+        fs::rename(&hooks, &old).unwrap();
+        create();
+        assert!(noticed(&watch).await, "the directory has moved");
+        let watch = FileWatch::renewed(Some(watch), &files).unwrap();
+        fs::write(&files[0], "changed").unwrap();
+        assert!(noticed(&watch).await, "of the new directory");
+        fs::remove_dir_all(&hooks).unwrap();
+        let watch = FileWatch::renewed(Some(watch), &files).unwrap();
+        create();
+        assert!(noticed(&watch).await, "the directory has come");
     }
 
     #[tokio::test]
