@@ -117,7 +117,7 @@ impl<E: Effects> Agent<E> {
                 name,
                 id,
                 unit,
-                path: facts.path,
+                path: facts.path.to_path_buf(),
                 inode,
                 starting: facts.starting,
                 swap_max: swap_max.unwrap_or(SwapMax::ZERO),

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use super::*;
 use crate::{
@@ -34,7 +34,7 @@ fn runc(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> ContainerFacts {
         role: Role::Container("c0".into()),
         manager: Manager::Systemd(format!("crio-{id}.scope").into()),
         starting: false,
-        path: PathBuf::from(format!("kubepods.slice/crio-{id}.scope")),
+        path: Path::new(&format!("kubepods.slice/crio-{id}.scope")).into(),
         levels: vec![LevelFacts {
             level: CgroupLevel::Container,
             inode: 1,
@@ -61,7 +61,7 @@ fn slice(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> PodFacts {
     let uid = uid(name);
     let unit = format!("kubepods-pod{uid}.slice");
     PodFacts {
-        path: PathBuf::from(format!("kubepods.slice/{unit}")),
+        path: Path::new(&format!("kubepods.slice/{unit}")).into(),
         manager: Manager::Systemd(unit.into()),
         level: LevelFacts { level: CgroupLevel::Pod, inode: 9, swap_max, swap_used_bytes },
         uid,

@@ -1,6 +1,6 @@
 //! Facts about the host: memory, containers and their cgroups.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use serde::Serialize;
 
@@ -149,7 +149,7 @@ pub struct ContainerFacts {
     /// The runtime still works in it: the container's own program does not run yet.
     pub starting: bool,
     /// Path below the cgroup root.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// The levels, the container's own cgroup first.
     pub levels: Vec<LevelFacts>,
 }
@@ -161,7 +161,7 @@ pub struct PodFacts {
     pub uid: PodUid,
     pub manager: Manager,
     /// Path below the cgroup root.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     pub level: LevelFacts,
 }
 

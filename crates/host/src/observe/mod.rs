@@ -39,5 +39,5 @@ pub mod tree;
 mod trial;
 pub mod trigger;
 mod units;
-mod yaml;
+pub mod yaml;
 pub mod zoneinfo;

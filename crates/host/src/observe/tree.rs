@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::sys::inotify::WatchDescriptor;
@@ -35,7 +36,7 @@ use crate::{
 #[derive(Debug)]
 struct Entry {
     pod: PodUid,
-    path: PathBuf,
+    path: Arc<Path>,
     /// Distinguishes it from a later cgroup with the same path.
     inode: u64,
     manager: Manager,
@@ -57,7 +58,7 @@ enum Started {
 /// A pod's own cgroup.
 #[derive(Debug)]
 struct PodEntry {
-    path: PathBuf,
+    path: Arc<Path>,
     manager: Manager,
     watches: Vec<WatchDescriptor>,
 }
@@ -76,7 +77,7 @@ pub struct Tree {
     root: PathBuf,
     events: Events,
     watched: HashMap<WatchDescriptor, Watched>,
-    containers: BTreeMap<ContainerId, Entry>,
+    containers: BTreeMap<ContainerId, Box<Entry>>,
     /// The reason for a missing watch, since the last scan.
     deaf: Option<String>,
     /// An index, so that a query about a pod does not go through all containers.
@@ -114,7 +115,7 @@ impl Tree {
         }
         let elsewhere = |path: &Path| !roots.pods().iter().any(|pods| path.starts_with(pods));
         let left = self.pods.values().map(|entry| entry.path.clone());
-        let left: Vec<PathBuf> = left.filter(|path| elsewhere(path)).collect();
+        let left: Vec<Arc<Path>> = left.filter(|path| elsewhere(path)).collect();
         for path in left {
             self.leave(&path, changes);
         }
@@ -274,7 +275,7 @@ impl Tree {
         true
     }
 
-    fn path_of(&self, owner: &Holder) -> Option<&PathBuf> {
+    fn path_of(&self, owner: &Holder) -> Option<&Arc<Path>> {
         match owner {
             Holder::Container(id) => self.containers.get(id).map(|entry| &entry.path),
             Holder::Pod(uid) => self.pods.get(uid).map(|entry| &entry.path),

@@ -116,7 +116,7 @@ async fn finds_what_is_there_under_every_driver_and_runtime() {
     assert_eq!(tree.pods().count(), 1, "of two cgroups with one UID one counts");
 
     let facts = tree.facts(&id('a'), None).unwrap().unwrap();
-    assert_eq!(facts.path, Path::new(&scope('a')));
+    assert_eq!(&*facts.path, Path::new(&scope('a')));
     assert_eq!(facts.pod.as_str(), POD);
     assert_eq!(facts.role, Role::Unknown);
     let levels: Vec<_> = facts.levels.iter().map(|l| (l.level, l.swap_max)).collect();

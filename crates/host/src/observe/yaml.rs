@@ -21,7 +21,7 @@ const ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// The first document, as JSON, and the keys that a mapping has more than once. The last one
 /// counts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct YamlDocument {
+pub struct YamlDocument {
     pub value: Value,
     pub duplicates: Vec<String>,
 }
@@ -60,7 +60,10 @@ impl YamlError {
 }
 
 /// Parses `text`.
-pub(crate) fn parse(text: &[u8]) -> Result<YamlDocument, YamlError> {
+///
+/// # Errors
+/// The reason why Kubernetes' programs would not read it, or read something else.
+pub fn parse(text: &[u8]) -> Result<YamlDocument, YamlError> {
     // The parser skips a mark at the start of each line, go-yaml only that of the text.
     let marks = text.windows(ORDER_MARK.len()).enumerate();
     if marks.filter(|(_, of)| *of == ORDER_MARK).any(|(at, _)| ends_a_line(&text[..at])) {

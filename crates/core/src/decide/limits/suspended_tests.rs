@@ -22,7 +22,7 @@ fn suspended(case: &Case, facts: &ContainerFacts, free_swap_bytes: u64) -> Suspe
         name: "c0".into(),
         id: facts.id.clone(),
         unit: None,
-        path: facts.path.clone(),
+        path: facts.path.to_path_buf(),
         inode: level.inode,
         starting: false,
         swap_max,
@@ -105,7 +105,7 @@ fn slice_of(pod: &str, swap_max: SwapMax, swap_used_bytes: u64) -> PodFacts {
     PodFacts {
         uid: uid(pod),
         manager: Manager::Cgroupfs,
-        path: PathBuf::from("kubepods.slice/a.slice"),
+        path: Path::new("kubepods.slice/a.slice").into(),
         level: LevelFacts { level: CgroupLevel::Pod, inode: 9, swap_max, swap_used_bytes },
     }
 }

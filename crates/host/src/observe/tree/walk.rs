@@ -134,13 +134,13 @@ impl Tree {
             Watch::Gone => return,
         };
         let owner = Holder::Pod(uid.clone());
-        if self.pods.get(uid).is_none_or(|entry| entry.path != path) {
+        if self.pods.get(uid).is_none_or(|entry| *entry.path != *path) {
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
             let manager = match name.ends_with(".slice") {
                 true => Manager::Systemd(Arc::from(name)),
                 false => Manager::Cgroupfs,
             };
-            let entry = PodEntry { path: path.to_owned(), manager, watches: Vec::new() };
+            let entry = PodEntry { path: path.into(), manager, watches: Vec::new() };
             self.pods.insert(uid.clone(), entry);
         }
         if let (Some(wd), Some(watches)) = (wd, self.watches_of(&owner))
@@ -176,7 +176,7 @@ impl Tree {
         let Ok(metadata) = fs::symlink_metadata(self.root.join(path)) else { return };
         let inode = metadata.ino();
         let known = self.containers.get(&id);
-        let known = known.filter(|entry| entry.path == path && entry.inode == inode);
+        let known = known.filter(|entry| *entry.path == *path && entry.inode == inode);
         let started = known.is_some_and(|entry| entry.started != Started::NotYet);
         let known = known.is_some();
         let folder = Watched::Container(id.clone());
@@ -192,14 +192,14 @@ impl Tree {
             let role = if monitor { Role::Helper } else { bundle::role(&self.roots, pod, &id) };
             let entry = Entry {
                 pod: pod.clone(),
-                path: path.to_owned(),
+                path: path.into(),
                 inode,
                 manager,
                 role,
                 started: Started::NotYet,
                 watches: wd.into_iter().collect(),
             };
-            if let Some(before) = self.containers.insert(id.clone(), entry) {
+            if let Some(before) = self.containers.insert(id.clone(), Box::new(entry)) {
                 self.leaves_pod(&before.pod, &id);
             }
             self.of_pods.entry(pod.clone()).or_default().insert(id.clone());

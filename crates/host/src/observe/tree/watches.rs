@@ -79,7 +79,7 @@ impl Tree {
 
     /// Watches each existing `memory.swap.max` of the owner, and waits for missing ones.
     pub(super) fn watch_limits(&mut self, owner: &Holder) {
-        let Some(path) = self.path_of(owner).cloned() else { return };
+        let Some(path) = self.path_of(owner).map(|path| path.to_path_buf()) else { return };
         let started = |id| self.containers.get(id).map(|entry| entry.started);
         let child = path.join(RUNTIME_CHILD);
         let has_child = match owner.container().and_then(started) {
