@@ -67,16 +67,19 @@ impl Tree {
         let came = mask.intersects(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO);
         match watched {
             Watched::Interior(path) if came => self.child_of_interior(&path, name, changes),
-            Watched::Pod(path, pod) => match in_pod(name) {
-                InPod::Other => {}
-                InPod::Container(id, manager) if came => {
-                    self.add(&path.join(name), &pod, id, manager, false, changes);
+            Watched::Pod(of) => {
+                let (path, pod) = *of;
+                match in_pod(name) {
+                    InPod::Other => {}
+                    InPod::Container(id, manager) if came => {
+                        self.add(&path.join(name), &pod, id, manager, false, changes);
+                    }
+                    InPod::Monitor(id, manager) if came => {
+                        self.add(&path.join(name), &pod, id, manager, true, changes);
+                    }
+                    InPod::Container(id, _) | InPod::Monitor(id, _) => self.remove(&id, changes),
                 }
-                InPod::Monitor(id, manager) if came => {
-                    self.add(&path.join(name), &pod, id, manager, true, changes);
-                }
-                InPod::Container(id, _) | InPod::Monitor(id, _) => self.remove(&id, changes),
-            },
+            }
             // Of the cgroups that a container creates in its own, only the one with the runtime's
             // name counts.
             Watched::Container(id) if [RUNTIME_CHILD, LIMIT_FILE].contains(&name) => {
@@ -120,7 +123,7 @@ impl Tree {
     }
 
     fn interior(&mut self, path: &Path, changes: &mut Changes) {
-        if self.watch(path, FOLDER, Watched::Interior(path.to_owned())) != Watch::Gone {
+        if self.watch(path, FOLDER, Watched::Interior(path.into())) != Watch::Gone {
             for name in self.children(path) {
                 self.child_of_interior(path, &name, changes);
             }
@@ -128,19 +131,23 @@ impl Tree {
     }
 
     fn pod(&mut self, path: &Path, uid: &PodUid, changes: &mut Changes) {
-        let wd = match self.watch(path, FOLDER, Watched::Pod(path.to_owned(), uid.clone())) {
+        let known = self.pods.get(uid).filter(|entry| *entry.path == *path);
+        let known = known.map(|entry| entry.path.clone());
+        let shared = known.clone().unwrap_or_else(|| path.into());
+        let of = Box::new((shared.clone(), uid.clone()));
+        let wd = match self.watch(path, FOLDER, Watched::Pod(of)) {
             Watch::On(wd) => Some(wd),
             Watch::Refused => None,
             Watch::Gone => return,
         };
         let owner = Holder::Pod(uid.clone());
-        if self.pods.get(uid).is_none_or(|entry| *entry.path != *path) {
+        if known.is_none() {
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
             let manager = match name.ends_with(".slice") {
                 true => Manager::Systemd(Arc::from(name)),
                 false => Manager::Cgroupfs,
             };
-            let entry = PodEntry { path: path.into(), manager, watches: Vec::new() };
+            let entry = PodEntry { path: shared, manager, watches: Vec::new() };
             self.pods.insert(uid.clone(), entry);
         }
         if let (Some(wd), Some(watches)) = (wd, self.watches_of(&owner))
@@ -231,7 +238,8 @@ impl Tree {
     /// Removes watches below `gone`: the kernel ends no watch on cgroupfs when the file is removed.
     pub(super) fn leave(&mut self, gone: &Path, changes: &mut Changes) {
         let left = |watched: &Watched| match watched {
-            Watched::Interior(path) | Watched::Pod(path, _) => path.starts_with(gone),
+            Watched::Interior(path) => path.starts_with(gone),
+            Watched::Pod(of) => of.0.starts_with(gone),
             _ => false,
         };
         let left = self.watched.iter().filter(|(_, watched)| left(watched));

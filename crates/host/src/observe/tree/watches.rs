@@ -1,9 +1,6 @@
 //! The inotify watches of the tree, with the object that each belongs to.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path, sync::Arc};
 
 use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
 
@@ -28,18 +25,19 @@ pub(super) const FOLDER: AddWatchFlags = AddWatchFlags::IN_CREATE
 pub(super) const FILE: AddWatchFlags =
     AddWatchFlags::IN_MODIFY.union(AddWatchFlags::IN_DONT_FOLLOW);
 
-/// The object of a watch. Paths are below the cgroup root.
+/// The object of a watch. Paths are below the cgroup root. There are several for each container, so it is
+/// kept small.
 #[derive(Clone, Debug)]
 pub(super) enum Watched {
     /// A directory that contains pods' cgroups, or directories of such.
-    Interior(PathBuf),
-    Pod(PathBuf, PodUid),
+    Interior(Arc<Path>),
+    Pod(Box<(Arc<Path>, PodUid)>),
     Container(ContainerId),
     /// A `memory.swap.max`.
     Limit(Holder),
     /// A `cgroup.subtree_control`: a write to it can create the limits' files in the directories
     /// below.
-    Controllers(PathBuf),
+    Controllers(Arc<Path>),
 }
 
 /// The result of adding a watch.
@@ -95,7 +93,7 @@ impl Tree {
             if limit == Watch::Gone
                 && let Some(parent) = folder.parent()
             {
-                let controllers = Watched::Controllers(parent.to_owned());
+                let controllers = Watched::Controllers(parent.into());
                 awaited = self.watch(&parent.join(CONTROLLERS_FILE), FILE, controllers);
                 // The file may have appeared between the two calls.
                 limit = self.watch(&file, FILE, Watched::Limit(owner.clone()));
