@@ -13,5 +13,5 @@ pub mod report;
 pub use wasp_core::{config, decide, model};
 pub use wasp_host::{
     act, bounded, bus, errors, failpoint, history, json_fault, messages, observe, provision,
-    replace, roots, state,
+    replace, roots, state, yaml,
 };

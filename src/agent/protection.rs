@@ -25,7 +25,7 @@ use crate::{
     },
     observe::{
         disks,
-        events::Events,
+        events::RenewedEvents,
         slices::{FILES, facts, folder, unit},
     },
     roots::Roots,
@@ -73,7 +73,7 @@ pub(crate) async fn guard(
         fights: HashMap::new(),
         oomd: None,
     };
-    let mut watched = Watched::default();
+    let mut watched = WatchedSlices(None);
     loop {
         let now = settings.borrow_and_update().clone();
         watched.renew(&guard.roots, &now.protection.slices);
@@ -92,35 +92,27 @@ pub(crate) async fn guard(
     }
 }
 
-/// The slices whose files are watched. Without a queue, the resync serves.
-#[derive(Default)]
-struct Watched {
-    slices: Vec<String>,
-    events: Option<Events>,
-}
+/// The watched files of the slices. Without a queue, the resync serves.
+struct WatchedSlices(Option<RenewedEvents>);
 
-impl Watched {
-    /// Watches the current files of `slices`, and forgets what has happened. Keeps its queue as long
-    /// as the slices are the same: the kernel closes a queue with watches slowly.
+impl WatchedSlices {
+    /// Watches the current files of `slices`. The resync finds a file that does not exist yet.
     fn renew(&mut self, roots: &Roots, slices: &[String]) {
-        if self.events.is_none() || self.slices != slices {
-            *self = Self { slices: slices.to_vec(), events: Events::new().ok() };
+        let files = slices.iter().flat_map(|slice| {
+            let folder = folder(roots, slice);
+            FILES.map(|file| folder.join(file))
+        });
+        if self.0.is_none() {
+            self.0 = RenewedEvents::new().ok();
         }
-        let Some(events) = &self.events else { return };
-        events.forget();
-        for slice in slices {
-            for file in FILES {
-                // The resync finds a file that does not exist yet. The kernel has one watch for
-                // each file, however often it is asked for it.
-                let path = folder(roots, slice).join(file);
-                let _ = events.watch(&path, AddWatchFlags::IN_MODIFY);
-            }
+        if let Some(events) = &mut self.0 {
+            events.renew(files, AddWatchFlags::IN_MODIFY);
         }
     }
 
     /// Returns when a file has changed.
     async fn changed(&self) {
-        match &self.events {
+        match &self.0 {
             Some(events) if events.next().await.is_ok() => {}
             _ => std::future::pending().await,
         }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::cluster::NAMESPACE;
-use crate::observe::yaml;
+use crate::yaml;
 
 const RULES: &str = include_str!("../../packaging/alerts/wasp-agent.rules.yaml");
 

@@ -283,7 +283,7 @@ of() {
 
 # read_limit CGROUP: sets limit, to `gone` without the cgroup; starts no process. With `set -e`, bash
 # would exit at a `$(<FILE)` of a cgroup that is gone.
-read_limit() { { limit=gone && read -r limit <"$1/memory.swap.max"; } 2>/dev/null || limit=gone; }
+read_limit() { { read -r limit <"$1/memory.swap.max"; } 2>/dev/null || limit=gone; }
 
 # swap_max POD[/CONTAINER]: the limits at the scope, at the child, and in systemd.
 swap_max() {

@@ -16,6 +16,7 @@ pub mod provision;
 pub mod replace;
 pub mod roots;
 pub mod state;
+pub mod yaml;
 
 // The parts of the core have the same path in every crate.
 pub use wasp_core::{config, decide, model};

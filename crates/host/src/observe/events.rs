@@ -1,6 +1,7 @@
 //! Kernel notifications as futures: inotify queues and files that support polling.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, RawFd},
@@ -75,19 +76,9 @@ impl Events {
         self.queue.get_ref().0.add_watch(path, flags)
     }
 
-    #[cfg(test)]
-    pub fn id(&self) -> RawFd {
-        self.queue.as_raw_fd()
-    }
-
     /// Removes a watch. A watch that the kernel has removed by itself is no error.
     pub fn unwatch(&self, watch: WatchDescriptor) {
         let _ = self.queue.get_ref().0.rm_watch(watch);
-    }
-
-    /// Drops the events that have arrived, at most `MOST` reads of them.
-    pub fn forget(&self) {
-        (0..MOST).take_while(|_| self.queue.get_ref().0.read_events().is_ok()).count();
     }
 
     /// Waits for events and returns those available, about `MOST` at most, so that an endless
@@ -108,5 +99,45 @@ impl Events {
             }
             return Ok(events);
         }
+    }
+}
+/// An inotify queue whose watches are renewed as a whole. It stays the same, because the kernel closes a
+/// queue with watches slowly.
+#[derive(Debug)]
+pub struct RenewedEvents {
+    events: Events,
+    watches: BTreeSet<WatchDescriptor>,
+}
+
+impl RenewedEvents {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { events: Events::new()?, watches: BTreeSet::new() })
+    }
+
+    /// Watches the existing ones of `paths` and nothing else, and forgets what has happened. Call it
+    /// before looking at them.
+    pub fn renew<P: AsRef<Path>>(&mut self, paths: impl Iterator<Item = P>, flags: AddWatchFlags) {
+        // The kernel has one watch for each file, however often it is asked for it.
+        let watch = |path: P| self.events.watch(path.as_ref(), flags).ok();
+        let watches: BTreeSet<WatchDescriptor> = paths.filter_map(watch).collect();
+        for gone in self.watches.difference(&watches) {
+            self.events.unwatch(*gone);
+        }
+        self.watches = watches;
+        let read = |_: &usize| self.events.queue.get_ref().0.read_events().is_ok();
+        (0..MOST).take_while(read).count();
+    }
+
+    /// Returns the number of watches, as the kernel counts them.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        let file = format!("/proc/self/fdinfo/{}", self.events.queue.as_raw_fd());
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().filter(|line| line.starts_with("inotify ")).count()
+    }
+
+    /// As [`Events::next`].
+    pub async fn next(&self) -> io::Result<Vec<InotifyEvent>> {
+        self.events.next().await
     }
 }

@@ -10,14 +10,13 @@ use std::{
 
 use nix::sys::inotify::AddWatchFlags;
 
-use super::events::Events;
+use super::events::RenewedEvents;
 
 /// Watches the directories of some files. For a missing directory it watches the nearest existing
 /// directory above; after a change there, the caller renews the watch.
 #[derive(Debug)]
 pub struct FileWatch {
-    events: Events,
-    folders: BTreeSet<PathBuf>,
+    events: RenewedEvents,
     names: BTreeSet<OsString>,
     /// Files with this suffix are watched too.
     suffix: Option<&'static str>,
@@ -39,8 +38,8 @@ impl FileWatch {
         Self::renewed(None, files)
     }
 
-    /// Watches `files` as they are now; what has happened before is forgotten. Keeps the queue of the
-    /// watch before it if the directories are the same, because the kernel closes a queue slowly.
+    /// Watches `files` as they are now, with the queue of the watch before it; what has happened before
+    /// is forgotten.
     pub fn renewed(before: Option<Self>, files: &[PathBuf]) -> io::Result<Self> {
         let flags = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_CREATE
@@ -52,16 +51,9 @@ impl FileWatch {
         let near = files.iter().filter_map(|file| nearest(file));
         let (folders, names): (BTreeSet<PathBuf>, BTreeSet<OsString>) =
             near.map(|(folder, name)| (folder.to_owned(), name.to_owned())).unzip();
-        let events = match before {
-            Some(before) if before.folders == folders => before.events,
-            _ => Events::new()?,
-        };
-        events.forget();
-        for folder in &folders {
-            // A directory that is already watched keeps its only watch.
-            let _ = events.watch(folder, flags);
-        }
-        Ok(Self { events, folders, names, suffix: None })
+        let mut events = before.map_or_else(RenewedEvents::new, |before| Ok(before.events))?;
+        events.renew(folders.iter(), flags);
+        Ok(Self { events, names, suffix: None })
     }
 
     /// Returns when one of the files may have changed. Cancel safe.
@@ -135,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_renewed_watch_keeps_its_queue_forgets_the_past_and_sees_a_replaced_folder() {
+    async fn a_renewed_watch_forgets_the_past_and_sees_a_replaced_folder() {
         let folder = tempfile::tempdir().unwrap();
         let (hooks, old) = (folder.path().join("hooks.d"), folder.path().join("old"));
         let files = [hooks.join("99.json")];
@@ -148,15 +140,15 @@ mod tests {
         };
         create();
         let watch = FileWatch::new(&files).unwrap();
-        let queue = watch.events.id();
         fs::write(&files[0], "changed").unwrap();
         let watch = FileWatch::renewed(Some(watch), &files).unwrap();
-        assert_eq!(watch.events.id(), queue);
         assert!(!noticed(&watch).await, "this was before");
         fs::rename(&hooks, &old).unwrap();
         create();
         assert!(noticed(&watch).await, "the directory has moved");
         let watch = FileWatch::renewed(Some(watch), &files).unwrap();
+        assert_eq!(watch.events.count(), 1, "not of the old directory");
+        assert!(!noticed(&watch).await, "that its watch ended is no change");
         fs::write(&files[0], "changed").unwrap();
         assert!(noticed(&watch).await, "of the new directory");
         fs::remove_dir_all(&hooks).unwrap();

@@ -39,5 +39,4 @@ pub mod tree;
 mod trial;
 pub mod trigger;
 mod units;
-pub mod yaml;
 pub mod zoneinfo;

@@ -147,7 +147,7 @@ impl Driver {
         while self.started.elapsed() < time {
             self.turn_quiet()?;
             let share = self.started.elapsed().as_secs_f64() / time.as_secs_f64();
-            let due = plan.front().is_some_and(|(at, _)| *at <= share);
+            let due = !self.quiet && plan.front().is_some_and(|(at, _)| *at <= share);
             if due && let Some((_, next)) = plan.pop_front() {
                 match next {
                     Plan::Kill => self.kill_agent()?,

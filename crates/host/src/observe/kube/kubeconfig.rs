@@ -25,8 +25,8 @@ use serde_json::Value;
 
 use crate::{
     bounded::LARGEST_BYTES,
-    observe::yaml::{self, YamlError},
     roots::Roots,
+    yaml::{self, YamlError},
 };
 
 /// The result of reading a kubeconfig. In PEM unless stated otherwise.

@@ -12,7 +12,7 @@ use serde::{
 use serde_json::Value;
 
 use super::error::ContentError;
-use crate::observe::yaml;
+use crate::yaml;
 
 /// A value in the order of the text. Only JSON leaves the same key in a mapping twice.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,7 @@ use crate::{
         shell,
         system::System,
     },
-    observe::yaml::YamlError,
+    yaml::YamlError,
 };
 
 pub(super) const KIND: &str = "KubeletConfiguration";
