@@ -1,7 +1,6 @@
 # Reclaim takes the cold memory of a half-idle pod, whose requests do not wait
 # suites: bookworm
 # bench: yes
-# waits: mostly
 # timeout: 1100
 . /payload/lib.sh
 swap_on 2G

@@ -1,6 +1,5 @@
 # With zswap, memory that compresses stays in RAM; the rest goes to the disk, or stays in RAM if it may not
 # suites: trixie
-# waits: mostly
 # timeout: 1100
 . /payload/lib.sh
 load_into_rootfs
