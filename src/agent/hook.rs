@@ -133,18 +133,21 @@ impl Installed {
         self.mounts_due.get_or_insert(due);
     }
 
-    /// Checks that the hook's program could still run after mounts have changed.
+    /// Checks that the hook's program could still run after mounts have changed, or while an earlier
+    /// check has no result yet.
     pub(super) fn check_mounts(&mut self, on: &mut HookContext<'_, impl Effects>, now: SinceStart) {
-        if self.mounts_due.is_none_or(|due| due > now) {
-            return;
+        if self.mounts_due.is_some_and(|due| due <= now) {
+            self.mounts_due = None;
+            self.mounts_next = now + MOUNTS_PAUSE;
+            if on.wants_hook()
+                && let Ok(hook) = program()
+                && unfit(&self.program_facts(on.roots, &hook)) != self.unfit
+            {
+                self.check(on);
+            }
         }
-        self.mounts_due = None;
-        self.mounts_next = now + MOUNTS_PAUSE;
-        if on.wants_hook()
-            && let Ok(hook) = program()
-            && unfit(&self.program_facts(on.roots, &hook)) != self.unfit
-        {
-            self.check(on);
+        if on.wants_hook() && self.program.is_undecided() {
+            self.mounts_due.get_or_insert(now + MOUNTS_PAUSE);
         }
     }
 

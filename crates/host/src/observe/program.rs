@@ -42,6 +42,14 @@ pub struct Known {
     trial: Trial,
 }
 
+impl Known {
+    /// Returns true if the program was started to see whether it can run, and the result is not known
+    /// yet.
+    pub fn is_undecided(&self) -> bool {
+        self.trial.undecided
+    }
+}
+
 /// The reason why a file is not a program that can run.
 #[derive(Debug, thiserror::Error)]
 enum ImageError {

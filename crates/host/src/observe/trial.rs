@@ -24,11 +24,14 @@ pub(super) struct Trial {
     running: Option<Ended>,
     /// When the program last started without a fault.
     passed: Option<Instant>,
+    /// The last look proved nothing: the program still runs, or another process writes it.
+    pub(super) undecided: bool,
 }
 
 impl Trial {
     /// Returns the reason why the program does not start, if that is certain.
     pub(super) fn fault(&mut self, file: &Path) -> Option<String> {
+        self.undecided = false;
         if self.passed.is_some_and(|at| at.elapsed() < AGAIN) {
             return None;
         }
@@ -37,11 +40,15 @@ impl Trial {
             None => (start(file)?, LONGEST),
         };
         let fault = match running.recv_timeout(wait) {
-            // Another process is writing the program. That proves nothing, and the next look runs it again.
-            Ok(Err(error)) if error.raw_os_error() == Some(libc::ETXTBSY) => return None,
+            // Another process is writing the program. The next look runs it again.
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::ETXTBSY) => {
+                self.undecided = true;
+                return None;
+            }
             Ok(ended) => fault_of(file, ended),
             Err(RecvTimeoutError::Timeout) => {
                 self.running = Some(running);
+                self.undecided = true;
                 return None;
             }
             Err(RecvTimeoutError::Disconnected) => None,
@@ -135,6 +142,7 @@ mod tests {
         let writer = fs::OpenOptions::new().append(true).open(&file).unwrap();
         let mut trial = Trial::default();
         assert_eq!(trial.fault(&file), None, "ETXTBSY proves nothing");
+        assert!(trial.undecided);
         drop(writer);
         let looks = std::iter::repeat_with(|| trial.fault(&file)).take(100);
         assert!(looks.flatten().next().is_some(), "the next look runs it again");
