@@ -231,6 +231,12 @@ start_agent() {
 }
 
 agent_status() { systemctl show -P StatusText wasp-agent; }
+# status_says REGEX: STATUS matches. The agent changes it at most once a second, so wait for it.
+status_says() {
+    local status
+    status=$(agent_status)
+    [[ $status =~ $1 ]] || { echo "STATUS $status"; return 1; }
+}
 agent_pid() { systemctl show -P MainPID wasp-agent; }
 agent_journal() { journalctl -q -u wasp-agent -o cat "$@"; }
 

@@ -31,7 +31,7 @@ check "the hook is installed" test -e "$definition"
 # --- the hook's program
 chmod 0644 /usr/bin/wasp-hook
 eventually 5 "a hook that is not executable is withdrawn at once" bash -c "! test -e $definition"
-like "$(agent_status)" '^the OCI hook is removed.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
+eventually 5 "STATUS names it first, with the remedy" status_says '^the OCI hook is removed.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook'
 # It reads a file, which the agent writes at most every two seconds.
 told() { [[ $(wasp-agent status | grep -A1 ^Problems) == *'not executable'* ]]; }
 eventually 5 "so does status" told
@@ -44,7 +44,7 @@ eventually 5 "and the hook is back" test -e "$definition"
 mount --bind /usr/bin/wasp-hook /usr/bin/wasp-hook
 mount -o remount,bind,noexec /usr/bin/wasp-hook
 eventually 5 "a hook on a mount without exec is withdrawn at once" bash -c "! test -e $definition"
-like "$(agent_status)" '^the OCI hook is removed.*is mounted with noexec' "STATUS names it first"
+eventually 5 "STATUS names it first" status_says '^the OCI hook is removed.*is mounted with noexec'
 finds hook-program
 like "$finding" '^fail: .*is mounted with noexec' "so does check"
 check "its remedy is a command that works" paste

@@ -17,7 +17,7 @@ case $BOOT in
         targets() { sort $slice/io.latency; }
         both=$(printf '%s target=50000\n' "$root" "$swap" | sort)
         is "$(targets)" "$both" "the target stands for the disk of / and that of the swap"
-        like "$(agent_status)" 'Protected: system.slice' "STATUS says so"
+        eventually 5 "STATUS says so" status_says 'Protected: system.slice'
         held() { [[ $(targets) == "$both" ]]; }
         systemctl daemon-reload
         throughout 2 "daemon-reload: still so" held

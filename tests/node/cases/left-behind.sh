@@ -59,7 +59,7 @@ wasp-agent plan >/tmp/plan
 like "$(cat /tmp/plan)" 'keeper +\(pod\).* outside its containers' "plan shows what belongs to no container"
 like "$(cat /tmp/plan)" 'Every limit is right' "every limit is right, the slices' too"
 like "$(wasp-agent explain keeper)" 'All of the pod.*outside its containers' "explain shows it"
-like "$(agent_status)" 'MiB used' "STATUS counts it"
+eventually 5 "STATUS counts it" status_says 'MiB used'
 
 test-kubelet resize other --request 80Mi
 eventually 10 "a grant that grows finds room in its pod's slice" slice_has_limit other "$(grant 80)"

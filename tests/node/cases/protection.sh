@@ -8,8 +8,8 @@ note "before: memory.swap.max $(<$slice/memory.swap.max), MemorySwapMax $unprote
 start_agent
 is "$(<$slice/memory.swap.max)" 0 "when the service is ready, system.slice has no swap"
 is "$(systemctl show -P MemorySwapMax system.slice)" 0 "and systemd holds that"
-like "$(agent_status)" 'system.slice is not fully protected: io.latency has no effect: this kernel does not support it' \
-    "a kernel without io.latency is reported"
+eventually 5 "a kernel without io.latency is reported" \
+    status_says 'system.slice is not fully protected: io.latency has no effect: this kernel does not support it'
 no_swap() { [[ $(<$slice/memory.swap.max) == 0 ]]; }
 systemctl daemon-reload
 throughout 2 "daemon-reload: still none" no_swap

@@ -11,8 +11,8 @@ start_agent
 check "when the service is ready, limits are right" limit_holds one "$(page "$(grant 100)")"
 eventually 15 "and systemd is told" has_limit one "$(grant 100)"
 note "STATUS: $(agent_status)"
-like "$(agent_status)" '[a-z]+ .*[a-z]+ ' "STATUS is a sentence"
-like "$(agent_status)" '[0-9]' "with a number in it"
+eventually 5 "STATUS is a sentence" status_says '[a-z]+ .*[a-z]+ '
+eventually 5 "with a number in it" status_says '[0-9]'
 check "status sentence shows up in systemctl status" bash -c 'systemctl status wasp-agent | grep -q Status:'
 pid=$(agent_pid)
 

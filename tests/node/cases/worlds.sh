@@ -33,6 +33,6 @@ eventually 180 "an overloaded API server is to blame, and no pod" says 'the pod 
 eventually 150 "a VM is asked and migrates, though its launcher shows nothing" says 'default/vm-[ab] migrates to another node'
 throughout 30 "and no other one is asked meanwhile" bash -c '[[ $(journalctl -q -u wasp-agent -o cat | grep -c "migrates to another node") == 1 ]]'
 check "the calm pod is not asked" bash -c '! journalctl -q -u wasp-agent -o cat | grep -q "evict default/calm"'
-like "$(agent_status)" 'waiting for the migration of pod default/vm-' "STATUS names the migration"
+eventually 5 "STATUS names the migration" status_says 'waiting for the migration of pod default/vm-'
 is "$(api get events -n default | jq -r '[(.items // [])[] | select(.reason == "SwapMigration" and .involvedObject.kind == "Node")] | length')" 1 "the Node has one event of it"
 check "every request names the agent" bash -c 'test-apiserver --data /var/lib/test-apiserver record | grep -q wasp-agent/'
