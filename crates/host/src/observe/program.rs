@@ -111,6 +111,7 @@ pub fn facts_again(
     let may_run = metadata.as_ref().is_some_and(|m| m.mode() & 0o111 != 0) && noexec.is_none();
     // Another program could do anything; that of an image needs the image's libraries.
     let is_ours = image.as_ref().is_ok_and(|image| image.version.is_some()) && file == shown;
+    known.trial.undecided = false;
     let not_started = match may_run && is_ours && no_interpreter.is_none() {
         true => known.trial.fault(file),
         false => None,

@@ -31,7 +31,6 @@ pub(super) struct Trial {
 impl Trial {
     /// Returns the reason why the program does not start, if that is certain.
     pub(super) fn fault(&mut self, file: &Path) -> Option<String> {
-        self.undecided = false;
         if self.passed.is_some_and(|at| at.elapsed() < AGAIN) {
             return None;
         }
