@@ -27,12 +27,13 @@ major_faults() {
     faults=${fields[11]}
 }
 beats_at_least() { mapfile -t all </run/beats && ((${#all[@]} >= $1)); }
-# signals: when the agent asked for the eviction, and when it saw the signal that led to that (else the
-# first signal), in microseconds since 1970; 0 for never.
+# signals: when the agent last asked for the eviction, and when it saw the signal that led to that (else
+# the first signal), in microseconds since 1970; 0 for never. If the signal ends before the request,
+# the agent asks again at the next one.
 signals() {
     journalctl -q -u wasp-agent -o json --since "@$since" | jq -rs '
         [.[] | select(.MESSAGE | type == "string") | {at: (._SOURCE_REALTIME_TIMESTAMP // .__REALTIME_TIMESTAMP | tonumber), said: .MESSAGE}]
-        | ([.[] | select(.said | startswith("asking the API server"))][0].at // 0) as $asked
+        | ([.[] | select(.said | startswith("asking the API server"))][-1].at // 0) as $asked
         | [.[] | select(.said | startswith("swap traffic: ")).at] as $signals
         | "\($asked) \([$signals[] | select(. <= $asked)][-1] // $signals[0] // 0)"'
 }
@@ -69,7 +70,7 @@ phase() {
     if [[ $1 == with ]]; then
         for ((round = 0; round < 60; ++round)); do
             read -r asked signal < <(signals)
-            ((asked == 0)) || break
+            if ((asked != 0)) && being_evicted "$1" >/dev/null; then break; fi
             pause 2
         done
         ((asked == 0)) || eventually 60 "$1: the pod is evicted" being_evicted "$1"

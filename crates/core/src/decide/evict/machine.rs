@@ -104,7 +104,7 @@ pub fn decide(
     let at = Circumstances { now: inputs.wall_clock, ram_bytes: inputs.sample.ram_bytes, efforts };
     let ranked = rank(settings, inputs.pods, inputs.usage, at);
     let lasting = active_for >= WORTH_IN_THE_END;
-    let need = Need::of(settings, &active, signals.only_own_limits());
+    let need = Need::of(settings, &active, signals.only_own_limits(settings));
     let need = if lasting { need.in_the_end(inputs.sample.ram_bytes) } else { need };
     match evictions.choose(settings, &inputs, ranked, &need, efforts) {
         Ok((ranked, last_resort)) => {

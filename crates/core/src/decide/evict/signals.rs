@@ -120,7 +120,8 @@ impl Signals {
             let active = self.active[signal];
             let critical = active && ratio > settings.critical_factor;
             let word = if threshold.contains(" and ") { "thresholds" } else { "threshold" };
-            let discounted = (ratio > 1.0 && !counts).then_some("no process waits for memory");
+            let discounted =
+                (ratio > 1.0 && !counts).then_some("hardly any process waits for memory");
             let why = discounted.map(|why| format!("; {why}")).unwrap_or_default();
             let text = format!("{value} ({word} {threshold}{why})");
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes")]
@@ -149,7 +150,13 @@ impl Signals {
         (length >= SHORTEST).then_some((&first.sample, length.as_secs_f64()))
     }
 
-    /// Returns true if a process waits for memory, or if the kernel does not report it.
+    /// Returns the share of [`Waiting::CONFIRMS`] from which waiting confirms traffic. Active
+    /// traffic ends only clearly below that, like every signal.
+    fn enough(&self, settings: &EvictionSettings) -> f64 {
+        if self.active[Signal::Traffic] { settings.signals[Signal::Traffic].release } else { 1.0 }
+    }
+
+    /// Returns true if processes wait for memory, or if the kernel does not report it.
     fn is_confirmed(&self, settings: &EvictionSettings, now: &Sample) -> bool {
         if !settings.thresholds.confirm_with_pressure
             || (now.system.is_none() && now.pods.is_none())
@@ -159,17 +166,18 @@ impl Signals {
         let Some((first, seconds)) = self.since(PRESSURE_WINDOW, now) else { return false };
         let system = shares(first.system, now.system, seconds);
         let pods = shares(first.pods, now.pods, seconds);
-        [system, pods].into_iter().flatten().any(Waiting::confirms)
+        let enough = self.enough(settings);
+        [system, pods].into_iter().flatten().any(|waiting| waiting.confirms(enough))
     }
 
     /// Returns true if only pods at their own memory limit wait: their stalls confirm traffic, and
     /// no other pod takes part in it.
-    pub fn only_own_limits(&self) -> bool {
+    pub fn only_own_limits(&self, settings: &EvictionSettings) -> bool {
         let Some(now) = self.window.back().map(|point| point.sample) else { return false };
         let Some((first, seconds)) = self.since(PRESSURE_WINDOW, &now) else { return false };
         let system = shares(first.system, now.system, seconds);
-        let others = self.others();
-        others.is_some_and(|others| !others.confirms()) && !system.is_some_and(Waiting::confirms)
+        let confirms = |waiting: Waiting| waiting.confirms(self.enough(settings));
+        self.others().is_some_and(|others| !confirms(others)) && !system.is_some_and(confirms)
     }
 
     /// Returns true if the waiting time of pods that are not at their own limit is known.
@@ -332,10 +340,6 @@ fn in_use(now: &Sample) -> f64 {
     now.working_set_bytes.saturating_add(now.swap_used_bytes) as f64
 }
 
-/// The share of time, in percent, from which waiting confirms traffic.
-const SOME_CONFIRMS: f64 = 10.0;
-const FULL_CONFIRMS: f64 = 2.0;
-
 /// Shares of time, in percent, in which some or all processes wait for memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Waiting {
@@ -344,8 +348,12 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn confirms(self) -> bool {
-        self.some >= SOME_CONFIRMS || self.full >= FULL_CONFIRMS
+    /// Waiting from which traffic is confirmed.
+    const CONFIRMS: Self = Self { some: 10.0, full: 2.0 };
+
+    /// Returns true for at least the share `enough` of [`Self::CONFIRMS`].
+    fn confirms(self, enough: f64) -> bool {
+        self.some >= Self::CONFIRMS.some * enough || self.full >= Self::CONFIRMS.full * enough
     }
 
     fn at_most(self, other: Self) -> Self {

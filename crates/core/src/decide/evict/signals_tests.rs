@@ -94,6 +94,22 @@ fn traffic_alone_counts_only_while_somebody_waits() {
 }
 
 #[test]
+fn waiting_that_varies_around_its_threshold_does_not_end_and_begin_traffic() {
+    let mut settings = settings();
+    settings.thresholds.confirm_with_pressure = true;
+    // 11 % for 20 seconds, then `later` %: in the last 10 seconds from second 30 on.
+    let seen = |later: u64| {
+        active(&settings, 0..60, Signal::Traffic, |second| {
+            let waited = second.min(20) * 110_000 + second.saturating_sub(20) * later * 10_000;
+            let stalled = Stalled { some_micros: waited, full_micros: 0 };
+            Sample { pods: Some(stalled), ..traffic(second, 5000, 5000) }
+        })
+    };
+    assert_eq!(seen(9), (5..60).collect::<Vec<_>>(), "above the release, 0.8 × 10 %");
+    assert_eq!(seen(7), (5..28).collect::<Vec<_>>());
+}
+
+#[test]
 fn utilization_is_what_is_used_of_ram_and_the_usable_swap() {
     let seen = |used_tenths: u64| {
         active(&settings(), 0..30, Signal::Utilization, |second| {
@@ -228,6 +244,6 @@ fn traffic_above_its_threshold_that_does_not_count_says_why() {
     assert!(!reading.active);
     assert_eq!(
         reading.text,
-        "2320 pages/s in, 1765 out over 19 s (thresholds 1000 and 1000; no process waits for memory)"
+        "2320 pages/s in, 1765 out over 19 s (thresholds 1000 and 1000; hardly any process waits for memory)"
     );
 }
