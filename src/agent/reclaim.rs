@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Agent, effects::Effects, health::Health, history::Recorder, lookup::Lookup};
 use crate::{
     act::reclaim::{Answer, Request},
-    config::settings::{ReclaimMode, ReclaimSettings},
+    config::settings::{EvictionMode, ReclaimMode, ReclaimSettings},
     decide::reclaim::{
         INTERVAL, News, ReclaimPace as Control, ReclaimStep, history::Needs, pods, zswap,
     },
@@ -267,10 +267,16 @@ impl<E: Effects> Agent<E> {
         if now < self.reclaim.next {
             return;
         }
-        if self.settings.reclaim.mode == ReclaimMode::Off {
+        let signals_are_off = self.settings.eviction.mode == EvictionMode::Off;
+        if self.settings.reclaim.mode == ReclaimMode::Off || signals_are_off {
             // No timer is needed: reloaded settings take effect immediately.
             self.reclaim.next = SinceStart(Duration::MAX);
             self.reclaim.stop(&mut self.effects, &mut self.health);
+            if self.settings.reclaim.mode != ReclaimMode::Off {
+                const WHY: &str = "reclaim.mode has no effect: it needs the signals, which the \
+                    agent does not measure with eviction.mode = \"off\" (\"observe\" measures them)";
+                self.health.problem(Trouble::Reclaim, Some(WHY.to_owned()));
+            }
             return;
         }
         self.reclaim.next = now + INTERVAL;

@@ -14,7 +14,7 @@ use super::{EXIT_CONFIG, fail};
 use crate::{
     config::{
         keys,
-        layers::{Resolved, resolve_drop_ins},
+        layers::{Layers, Resolved},
         settings::Settings,
         value::{SettingOrigin, Value},
     },
@@ -157,7 +157,7 @@ fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
     }
     let texts: Vec<(PathBuf, &str)> =
         drop_ins.iter().map(|drop_in| (drop_in.path().into(), drop_in.text.as_str())).collect();
-    let (settings, resolved) = Settings::valid(resolve_drop_ins(&texts)?)?;
+    let (settings, resolved) = Settings::valid(Layers::of_drop_ins(&texts))?;
     let size = |option: &str, text: Option<String>| {
         text.map(|text| {
             keys::size(&text).with_context(|| format!("{option} {text:?} is not a size (64Gi)"))

@@ -34,9 +34,14 @@ impl Eviction {
         };
         let (now, before) = (is_true(&condition), is_true(&self.condition));
         if now != before {
-            let text = condition.as_ref().map_or("", |condition| condition.message.as_str());
+            const OFF: &str =
+                "the agent does not measure it any more, because eviction.mode = \"off\"";
+            let text = condition.as_ref().map_or(OFF, |condition| condition.message.as_str());
             let (reason, what) = match now {
                 true => (EventReason::SwapPressure, "the node is under swap pressure"),
+                false if condition.is_none() => {
+                    (EventReason::NoSwapPressure, "swap pressure of the node is unknown")
+                }
                 false => (EventReason::NoSwapPressure, "the node is no longer under swap pressure"),
             };
             match now {

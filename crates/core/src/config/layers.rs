@@ -2,7 +2,7 @@
 //! texts, lowest first.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -47,20 +47,17 @@ impl Resolved {
     }
 }
 
-/// Resolves drop-ins that are not on a host yet: path and text of each, in the order in which the
-/// host will read them.
-pub fn resolve_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Resolved, Problems> {
-    let mut layers = Layers::defaults();
-    for (path, text) in drop_ins {
-        layers.take_toml(path, text);
-    }
-    layers.resolved()
-}
-
 /// A TOML file of a layer; `path` is its name on the host.
 struct File<'a> {
     path: &'a Path,
     places: Places<'a>,
+}
+
+/// Values that are valid one by one, but not together.
+#[derive(Debug)]
+pub(super) struct Contradiction {
+    pub(super) keys: [&'static str; 2],
+    pub(super) problem: ConfigProblem,
 }
 
 /// The layers read so far, with every problem found in them.
@@ -68,22 +65,45 @@ struct File<'a> {
 pub struct Layers {
     values: BTreeMap<&'static str, (Value, SettingOrigin)>,
     problems: Vec<ConfigProblem>,
+    /// Keys whose value is not known because of a problem.
+    doubtful: BTreeSet<&'static str>,
 }
 
 impl Layers {
     /// Starts with the lowest layer: every key's default.
     pub fn defaults() -> Self {
-        Self { values: Resolved::defaults().values, problems: Vec::new() }
+        let values = Resolved::defaults().values;
+        Self { values, problems: Vec::new(), doubtful: BTreeSet::new() }
+    }
+
+    /// Takes drop-ins that are not on a host yet: path and text of each, in the order in which the
+    /// host will read them.
+    pub fn of_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Self {
+        let mut layers = Self::defaults();
+        for (path, text) in drop_ins {
+            layers.take_toml(path, text);
+        }
+        layers
     }
 
     /// Returns the value in effect for each key, or the problems of all layers.
-    pub fn resolved(mut self) -> Result<Resolved, Problems> {
-        if self.problems.is_empty() {
-            Ok(Resolved { values: self.values })
-        } else {
-            self.problems.sort();
-            Err(Problems(self.problems))
-        }
+    pub fn resolved(self) -> Result<Resolved, Problems> {
+        self.checked(|_| Vec::new())
+    }
+
+    /// Like [`Self::resolved`], but adds the contradictions between values that `find` returns, each
+    /// with its keys; without those whose value is not known.
+    pub(super) fn checked(
+        self,
+        find: impl FnOnce(&Resolved) -> Vec<Contradiction>,
+    ) -> Result<Resolved, Problems> {
+        let Self { values, mut problems, doubtful } = self;
+        let resolved = Resolved { values };
+        let found = find(&resolved).into_iter();
+        let certain = found.filter(|found| !found.keys.iter().any(|key| doubtful.contains(key)));
+        problems.extend(certain.map(|found| found.problem));
+        problems.sort();
+        if problems.is_empty() { Ok(resolved) } else { Err(Problems(problems)) }
     }
 
     /// Returns where each value is set that is not the default, even if there are problems.
@@ -100,6 +120,12 @@ impl Layers {
     pub fn take_unreadable(&mut self, path: &Path, why: &impl std::fmt::Display) {
         let origin = SettingOrigin::File { path: path.to_owned(), line: 0, removal: Vec::new() };
         self.problem(origin, format!("cannot be read: {why}"));
+        self.doubt_all();
+    }
+
+    /// Records that each key may have another value, in a text that cannot be read.
+    fn doubt_all(&mut self) {
+        self.doubtful = KEYS.iter().map(|key| key.path).collect();
     }
 
     /// Adds a TOML file as the next layer; `path` is the file's name on the host, for messages.
@@ -115,6 +141,7 @@ impl Layers {
             let (line, removal) = (line(error), removal.clone());
             let origin = SettingOrigin::File { path: path.to_owned(), line, removal };
             self.problem(origin, format!("not TOML (column {column}): {}", error.message()));
+            self.doubt_all();
         }
         self.walk("", table.get_ref(), false, &File { path, places });
     }
@@ -139,8 +166,9 @@ impl Layers {
                     self.problem(origin(), format!("{path} is a table: write [{path}]"));
                 }
                 (None, _) => {
-                    let hint =
-                        nearest(&path).map_or(String::new(), |n| format!("; did you mean {n}?"));
+                    let near = nearest(&path);
+                    self.doubtful.extend(near);
+                    let hint = near.map_or(String::new(), |n| format!("; did you mean {n}?"));
                     self.problem(origin(), format!("unknown key {path}{hint}"));
                 }
             }
@@ -164,10 +192,11 @@ impl Layers {
             Some(value) => {
                 self.values.insert(key.path, (value, origin));
             }
-            None => self.problem(
-                origin,
-                format!("{} = {} is not {}", key.path, shown(value.get_ref()), key.kind.allowed()),
-            ),
+            None => {
+                let (value, allowed) = (shown(value.get_ref()), key.kind.allowed());
+                self.problem(origin, format!("{} = {value} is not {allowed}", key.path));
+                self.doubtful.insert(key.path);
+            }
         }
     }
 
@@ -219,6 +248,7 @@ impl Layers {
             None => {
                 let allowed = key.kind.allowed();
                 self.problem(origin, format!("{name}={value} ({}) is not {allowed}", key.path));
+                self.doubtful.insert(key.path);
             }
         }
     }

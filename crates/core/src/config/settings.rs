@@ -14,7 +14,7 @@ pub use super::{
     suspend::SuspendSettings,
 };
 use super::{
-    layers::{Resolved, resolve_drop_ins},
+    layers::{Contradiction, Layers, Resolved},
     read::Read,
     value::{ConfigProblem, Problems, SettingOrigin, Value},
 };
@@ -197,21 +197,16 @@ settings! {
 impl Settings {
     /// Returns the settings that a host will have with these drop-ins; each is a path and a text.
     pub fn of_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Self, Problems> {
-        Ok(Self::valid(resolve_drop_ins(drop_ins)?)?.0)
+        Ok(Self::valid(Layers::of_drop_ins(drop_ins))?.0)
     }
 
-    /// Returns the settings that the layers give.
+    /// Returns the settings that the layers give, and each value with its origin.
     ///
     /// # Errors
-    /// Every problem, if values contradict each other.
-    pub fn valid(resolved: Resolved) -> Result<(Self, Resolved), Problems> {
-        let settings = Self::read(Read(&resolved));
-        let contradictions = contradictions(&settings, &resolved);
-        if contradictions.is_empty() {
-            Ok((settings, resolved))
-        } else {
-            Err(Problems(contradictions))
-        }
+    /// Every problem of the layers, and values that contradict each other.
+    pub fn valid(layers: Layers) -> Result<(Self, Resolved), Problems> {
+        let resolved = layers.checked(|found| contradictions(&Self::read(Read(found)), found))?;
+        Ok((Self::read(Read(&resolved)), resolved))
     }
 
     /// Returns the grant rules in effect. A kubelet that grants swap itself does not read the
@@ -232,16 +227,17 @@ impl Settings {
 }
 
 /// Finds values that are valid one by one, but contradict each other.
-fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem> {
+fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Contradiction> {
     let mut problems = Vec::new();
     // `places` are settings whose removal ends the contradiction, the preferred one first. A default
     // is in no file.
-    let mut contradicts = |key: &str, places: [&str; 2], why: &str| {
+    let mut contradicts = |key: &str, places: [&'static str; 2], why: &str| {
         let value = resolved.get(key).map_or_else(String::new, |(value, _)| value.to_string());
         let origins = places.iter().filter_map(|key| Some(&resolved.get(key)?.1));
         let origin = origins.into_iter().find(|origin| **origin != SettingOrigin::Default);
         let origin = origin.cloned().unwrap_or(SettingOrigin::Default);
-        problems.push(ConfigProblem { origin, text: format!("{key} = {value} contradicts {why}") });
+        let problem = ConfigProblem { origin, text: format!("{key} = {value} contradicts {why}") };
+        problems.push(Contradiction { keys: places, problem });
     };
     if settings.grants == Grants::Kubelet {
         const WHY: &str = "grants = \"kubelet\": the kubelet supports";
@@ -320,20 +316,15 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem
             why,
         );
     }
-    if settings.reclaim.mode != ReclaimMode::Off && settings.eviction.mode == EvictionMode::Off {
-        let why = "eviction.mode = \"off\": reclaim needs the signals that eviction measures; \
-            choose \"observe\"";
-        contradicts("reclaim.mode", ["reclaim.mode", "eviction.mode"], why);
-    }
     let MetricsSettings { listen, certificate, key, .. } = &settings.metrics;
     if listen.is_some() {
-        for (missing, name) in [(certificate, "certificate"), (key, "key")] {
+        for (missing, name) in [(certificate, "metrics.certificate"), (key, "metrics.key")] {
             if missing.is_none() {
                 let why = format!(
-                    "metrics.{name} = \"\": the agent serves metrics over TLS only; set a PEM \
+                    "{name} = \"\": the agent serves metrics over TLS only; set a PEM \
                      file, or use the unix socket or metrics.textfile"
                 );
-                contradicts("metrics.listen", ["metrics.listen", "metrics.listen"], &why);
+                contradicts("metrics.listen", ["metrics.listen", name], &why);
             }
         }
     }

@@ -36,5 +36,5 @@ pub fn in_force(roots: &Roots) -> Option<(Settings, Resolved)> {
     let text = read_bounded(&path).ok()??;
     let mut layers = Layers::defaults();
     layers.take_toml(&roots.shown(&path), &text);
-    Settings::valid(layers.resolved().ok()?).ok()
+    Settings::valid(layers).ok()
 }

@@ -37,7 +37,7 @@ pub fn load(
     roots: &Roots,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<(Settings, Resolved), Problems> {
-    Settings::valid(layers(roots, environment).resolved()?)
+    Settings::valid(layers(roots, environment))
 }
 
 /// Returns where each value is set now, even if some are invalid.
@@ -74,6 +74,8 @@ pub fn origin(
 /// A layer of the configuration above the defaults.
 enum LayerPlace {
     Toml(PathBuf),
+    /// A directory of drop-ins that cannot be listed.
+    Unlisted(PathBuf, UnreadError),
     Sysconfig,
     Environment,
 }
@@ -82,9 +84,17 @@ enum LayerPlace {
 fn sources(roots: &Roots) -> Vec<LayerPlace> {
     let directories = DIRECTORIES.map(|directory| roots.path(directory));
     let mut mains = directories.iter().rev().map(|directory| directory.join(MAIN_FILE));
-    let main = mains.find(|file| file.symlink_metadata().is_ok());
-    let files = main.into_iter().chain(drop_ins(&directories).into_values());
-    files.map(LayerPlace::Toml).chain([LayerPlace::Sysconfig, LayerPlace::Environment]).collect()
+    let main = mains.find(|file| !is_missing(file));
+    let (drop_ins, unlisted) = drop_ins(&directories);
+    let files = main.into_iter().chain(drop_ins.into_values());
+    let unlisted = unlisted.into_iter().map(|(folder, why)| LayerPlace::Unlisted(folder, why));
+    let last = [LayerPlace::Sysconfig, LayerPlace::Environment];
+    files.map(LayerPlace::Toml).chain(unlisted).chain(last).collect()
+}
+
+/// Returns true only if it is certain that nothing is there.
+fn is_missing(file: &Path) -> bool {
+    file.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 impl LayerPlace {
@@ -96,29 +106,53 @@ impl LayerPlace {
     ) {
         match self {
             Self::Toml(file) => take_toml(layers, roots, file),
+            Self::Unlisted(folder, why) => layers.take_unreadable(&roots.shown(folder), why),
             Self::Sysconfig => match read(roots, &roots.path(SYSCONFIG)) {
                 Ok(Some(text)) => layers.take_sysconfig(Path::new(SYSCONFIG), &text),
                 Ok(None) => {}
-                Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why.to_string()),
+                Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why),
             },
             Self::Environment => layers.take_environment(environment),
         }
     }
 }
 
-/// Returns the drop-ins by name, each from the highest directory that has the name.
-fn drop_ins(directories: &[PathBuf]) -> BTreeMap<OsString, PathBuf> {
-    directories
-        .iter()
-        .flat_map(|directory| entries(&directory.join(DROP_INS)))
-        .filter(|file| has_suffix(file, "toml") && !name_of(file).starts_with('.'))
-        .filter_map(|file| Some((file.file_name()?.to_owned(), file)))
-        .collect()
+type Unlisted = Vec<(PathBuf, UnreadError)>;
+
+/// Returns the drop-ins by name, each from the highest directory that has the name, and the
+/// directories that cannot be listed.
+fn drop_ins(directories: &[PathBuf]) -> (BTreeMap<OsString, PathBuf>, Unlisted) {
+    let (mut files, mut unlisted) = (BTreeMap::new(), Vec::new());
+    for folder in directories.iter().map(|directory| directory.join(DROP_INS)) {
+        match listed(&folder) {
+            Ok(found) => files.extend(
+                found
+                    .into_iter()
+                    .filter(|file| has_suffix(file, "toml") && !name_of(file).starts_with('.'))
+                    .filter_map(|file| Some((file.file_name()?.to_owned(), file))),
+            ),
+            Err(why) => unlisted.push((folder, why)),
+        }
+    }
+    (files, unlisted)
 }
 
+/// Returns the paths in a directory; none if there is no directory.
+fn listed(folder: &Path) -> Result<Vec<PathBuf>, UnreadError> {
+    let listed = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>());
+    match listed {
+        Err(_) if is_missing(folder) => Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(UnreadError::Dangling(fs::read_link(folder)?))
+        }
+        listed => Ok(listed?),
+    }
+}
+
+/// Like [`listed`], where a directory that cannot be listed has no consequence.
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
+    listed(folder).unwrap_or_default()
 }
 
 fn has_suffix(file: &Path, suffix: &str) -> bool {
@@ -133,7 +167,7 @@ fn take_toml(layers: &mut Layers, roots: &Roots, file: &Path) {
     let shown = roots.shown(file);
     match read(roots, file) {
         Ok(text) => layers.take_toml(&shown, &text.unwrap_or_default()),
-        Err(why) => layers.take_unreadable(&shown, &why.to_string()),
+        Err(why) => layers.take_unreadable(&shown, &why),
     }
 }
 

@@ -4,7 +4,8 @@ use super::*;
 use crate::config::{
     keys::KEYS,
     settings::{
-        Eligibility, Grants, Policy, Settings, Share, Signal, SignalSettings, SwapKind, SwapSize,
+        Eligibility, EvictionMode, Grants, Policy, Settings, Share, Signal, SignalSettings,
+        SwapKind, SwapSize,
     },
     show,
     value::SettingOrigin,
@@ -174,10 +175,50 @@ fn all_that_is_wrong_is_said_at_once_with_file_line_key_value_and_range() {
 }
 
 #[test]
-fn reclaim_needs_the_signals_of_eviction() {
-    let file = "eviction.mode = \"off\"\nreclaim.mode = \"on\"\n";
-    let problems = load(&[(MAIN, file)]).unwrap_err().to_string();
-    assert!(problems.contains("reclaim.mode = \"on\" contradicts eviction.mode"), "{problems}");
+fn the_stop_of_evictions_is_valid_with_every_setting() {
+    for mode in ["on", "observe"] {
+        let main = format!("reclaim.mode = \"{mode}\"\neviction.scheduling-guard = \"cordon\"\n");
+        let files =
+            [(MAIN, &*main), ("/etc/wasp-agent/config.d/zz-stop.toml", "eviction.mode = \"off\"")];
+        assert_eq!(load(&files).unwrap().0.eviction.mode, EvictionMode::Off);
+    }
+}
+
+#[test]
+fn contradictions_are_reported_beside_other_problems_but_not_if_they_may_follow_from_them() {
+    let contradiction = "follow-seconds = 30\nresync-seconds = 20\n";
+    let found = problems(&[(MAIN, &format!("grants = 1\n[limits]\n{contradiction}"))]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[1].contains("limits.follow-seconds = 30 contradicts"), "{found:?}");
+    let misspelt = "grants = \"kubelet\"\n[limits]\npolicy = \"max\"\npolici = \"limited\"\n";
+    assert_eq!(problems(&[(MAIN, misspelt)]).len(), 1);
+    let main = format!("[limits]\n{contradiction}");
+    let invalid = ("/etc/wasp-agent/config.d/1.toml", "limits.resync-seconds = \"x\"\n");
+    assert_eq!(problems(&[(MAIN, &main), invalid]).len(), 1);
+    let found = problems(&[(MAIN, &format!("[limits]\n{contradiction}?\n"))]);
+    assert!(!found.iter().any(|problem| problem.contains("contradicts")), "{found:?}");
+}
+
+#[test]
+fn a_directory_of_drop_ins_that_cannot_be_listed_is_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let etc = folder.path().join("etc");
+    let (agent, drop_ins) = (etc.join("wasp-agent"), etc.join("wasp-agent/config.d"));
+    let roots = Roots::at(folder.path());
+    let problems = || match super::load(&roots, |_| None) {
+        Ok(_) => String::new(),
+        Err(problems) => problems.to_string(),
+    };
+    fs::create_dir_all(&agent).unwrap();
+    assert_eq!(problems(), "", "missing");
+    fs::write(&drop_ins, "").unwrap();
+    assert!(problems().contains("/etc/wasp-agent/config.d: cannot be read: Not a dir"), "a file");
+    fs::remove_file(&drop_ins).unwrap();
+    symlink("/nowhere", &drop_ins).unwrap();
+    assert!(problems().contains("it is a link to /nowhere, which does not exist"), "a link");
+    fs::remove_dir_all(&agent).unwrap();
+    fs::write(&agent, "").unwrap();
+    assert!(problems().contains("wasp-agent.toml: cannot be read: Not a directory"), "no place");
 }
 
 #[test]
