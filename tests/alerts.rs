@@ -12,7 +12,11 @@ mod support;
 use std::{fs, path::Path};
 
 use serde_json::Value;
-use wasp_agent::{manifests::dashboards, report::metrics};
+use wasp_agent::{
+    manifests::dashboards,
+    model::trouble::{Severity, Trouble},
+    report::metrics,
+};
 
 const RULES: &str = "packaging/alerts/wasp-agent.rules.yaml";
 const TESTS: &str = "tests/alerts/wasp-agent.test.yaml";
@@ -36,6 +40,16 @@ fn promtool_takes_them_and_sees_them_fire() {
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
     }
+}
+
+#[test]
+fn problems_that_pass_without_action_raise_no_alert() {
+    let notes = Trouble::ALL.iter().filter(|trouble| trouble.severity() == Severity::Note);
+    let notes: Vec<&str> = notes.map(|trouble| trouble.word()).collect();
+    let expected = format!("wasp_agent_problem{{kind!~\"{}\"}} == 1", notes.join("|"));
+    let rules = rules();
+    let rule = rules.iter().find(|rule| rule["alert"] == "WaspAgentProblem").unwrap();
+    assert_eq!(rule["expr"].as_str().unwrap(), expected);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use wasp_agent::{
     config::show,
     messages,
     model::{event::EventReason, trouble::Trouble, words::Vocabulary},
+    observe::hooks::USUAL_FOLDERS,
     report::{check, metrics},
 };
 
@@ -23,6 +24,18 @@ const MARK: &str = "<!-- from here on written by `BLESS=1 cargo test --test docu
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn the_rescue_removes_the_hook_from_every_usual_directory() {
+    let rescue = "rm -f /{run,etc,usr/share}/containers/oci/hooks.d/99-wasp-agent.json\n";
+    assert!(document("docs/troubleshooting.md").contains(rescue));
+    let mut removed =
+        ["run", "etc", "usr/share"].map(|top| format!("/{top}/containers/oci/hooks.d"));
+    let mut usual = USUAL_FOLDERS;
+    removed.sort();
+    usual.sort_unstable();
+    assert_eq!(removed, usual);
 }
 
 #[test]
