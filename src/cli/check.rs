@@ -5,7 +5,10 @@ use std::{io::Write, process::ExitCode};
 use crate::{
     config::{layers::Resolved, settings::Settings, value::Problems},
     decide::check::{check as decide, exit_status},
-    model::{check::Asked, unknown::sentence},
+    model::{
+        check::{Asked, CheckLevel, CheckLine},
+        unknown::sentence,
+    },
     observe::{
         check::{Scope, gather},
         kubelet,
@@ -62,7 +65,10 @@ fn made(
     let kubelet = kubelet::config_of(roots, settings, unit.as_ref());
     let facts = gather(roots, settings, configuration, kubelet, provisioning, scope);
     let facts = runtime.block_on(facts);
-    let lines = decide(&facts, settings, brief);
+    let mut lines = decide(&facts, settings, brief);
+    if !nix::unistd::geteuid().is_root() {
+        lines.iter_mut().for_each(leave_open_if_denied);
+    }
     let text = match () {
         () if json => as_json(&lines)?,
         () if brief => in_brief(&lines, log::is_journal(std::io::stdout())),
@@ -73,6 +79,16 @@ fn made(
         _ => {}
     }
     Ok(ExitCode::from(exit_status(&lines)))
+}
+
+/// Without root, a file or a service that may not be used is no fault: the fix would be wrong.
+fn leave_open_if_denied(line: &mut CheckLine) {
+    const DENIED: [&str; 2] = ["(os error 13)", "(os error 1)"];
+    if DENIED.iter().any(|denied| line.found.contains(denied)) {
+        line.level = CheckLevel::Skip;
+        line.found += "; run `wasp-agent check` as root";
+        line.fix.clear();
+    }
 }
 
 fn preview(

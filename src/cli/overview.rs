@@ -328,12 +328,17 @@ impl<'a> OverviewHost<'a> {
     fn state(&self, published: Option<&Published>, unreadable: bool) -> AgentState {
         let Some(published) = published else {
             if unreadable {
-                let warning = "not known: its publication cannot be read (wasp-agent check)";
-                return AgentState { running: false, warning: Some(warning.to_owned()) };
+                let warning =
+                    "not known: its publication cannot be read (wasp-agent check, as root)";
+                return AgentState {
+                    running: false,
+                    warning: Some(warning.to_owned()),
+                    unreadable,
+                };
             }
             let warning = "not running: it has published nothing since the boot (systemctl status \
                 wasp-agent)";
-            return AgentState { running: false, warning: Some(warning.to_owned()) };
+            return AgentState { running: false, warning: Some(warning.to_owned()), unreadable };
         };
         let (running, age) = (is_running(&self.roots, published), age(published));
         let late = self.settings.limits.resync * 3 + Duration::from_secs(30);
@@ -347,7 +352,7 @@ impl<'a> OverviewHost<'a> {
             }
             (true, _) => None,
         };
-        AgentState { running, warning }
+        AgentState { running, warning, unreadable }
     }
 }
 

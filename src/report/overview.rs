@@ -63,6 +63,9 @@ pub struct AgentState {
     pub running: bool,
     /// The reason why the publication is unreliable; null if it is reliable.
     pub warning: Option<String>,
+    /// The publication cannot be read, so it is not known whether the agent runs.
+    #[serde(skip)]
+    pub unreadable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -118,7 +118,7 @@ pub(crate) fn healthy() -> Overview {
         unknown_containers: 0,
         version: VERSION,
         at: "2026-01-02T09:10:12Z".into(),
-        agent: AgentState { running: true, warning: None },
+        agent: AgentState { running: true, warning: None, unreadable: false },
         published: Some(published),
         swap_for_pods_bytes: 32 * GIB,
         swap_devices: vec![Device {
@@ -196,6 +196,7 @@ fn broken() -> Overview {
             "not running: the data is from 2026-01-02T09:10:11Z (systemctl status wasp-agent)"
                 .into(),
         ),
+        unreadable: false,
     };
     overview.swap_devices.clear();
     let published = overview.published.as_mut().unwrap();
@@ -223,6 +224,7 @@ fn screens_are_as_recorded() {
         agent: AgentState {
             running: false,
             warning: Some("not running: nothing published".into()),
+            unreadable: false,
         },
         ..healthy()
     };

@@ -36,6 +36,7 @@ impl NodeVerdict {
             (_, true) => format!("{} of {}", human_bytes(bytes), human_bytes(wanted)),
         };
         let agent = match published {
+            _ if overview.agent.unreadable => "not readable".to_owned(),
             _ if !overview.agent.running => "not running".to_owned(),
             Some(_) if overview.agent.warning.is_some() => "stopped publishing".to_owned(),
             _ if too_small => "too little swap".to_owned(),
@@ -48,7 +49,7 @@ impl NodeVerdict {
                     false => format!("problems: {}", kinds.join(",")),
                 }
             }
-            None => "has published nothing".to_owned(),
+            None => "not running".to_owned(),
         };
         let page_bytes = published.map_or(0, |published| published.node.page_bytes);
         let wrong: usize =
@@ -110,6 +111,7 @@ mod tests {
         };
         assert_eq!(changed(|o| o.unknown_containers = 2).limits, "2 not known");
         assert_eq!(changed(|o| o.agent.running = false).agent, "not running");
+        assert_eq!(changed(|o| o.agent.unreadable = true).agent, "not readable");
         let silent = changed(|o| o.agent.warning = Some("silent".into()));
         assert_eq!(silent.agent, "stopped publishing");
         let problem = |kind: &str, severity| crate::model::published::ProblemStatus {
