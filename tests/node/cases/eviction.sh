@@ -7,7 +7,7 @@ load_into_rootfs test-kubelet
 start_apiserver
 configure '[eviction]' 'mode = "observe"' 'scheduling-guard = "cordon"' \
     'pressure-transition-seconds = 5' 'average-window-seconds = 10' 'cooldown-seconds = 5' \
-    'max-average-swap-in-pages-per-second = 40' 'max-average-swap-out-pages-per-second = 40' \
+    'max-average-swap-in-pages-per-second = 8' 'max-average-swap-out-pages-per-second = 8' \
     '[eviction.pressure]' 'enabled = false'
 start_agent
 api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
@@ -50,7 +50,7 @@ note "$(($(now_ms) - start)) ms after the reload"
 eventually 10 "new pods are kept away" unschedulable
 like "$(events default Pod)" 'SwapEviction' "an event of the pod says so"
 like "$(events default Node)" 'SwapEviction SwapPressure WouldEvict' "and events of the node"
-check "with a reason" says 'asking the API server to evict default/greedy: swap traffic: .*thresholds 40 and 40\); it comes first of all pods: .* above'
+check "with a reason" says 'asking the API server to evict default/greedy: swap traffic: .*thresholds 8 and 8\); it comes first of all pods: .* above'
 eventually 20 "and waits for it" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "waiting for the end of pod"'
 systemctl restart wasp-agent
 throughout 15 "an agent that is started again evicts no other pod" bash -c '! journalctl -q -u wasp-agent -o cat | grep -E "asking the API server to evict default/(calm|other)"'

@@ -8,7 +8,7 @@ swap_on 2G
 load_into_rootfs test-kubelet
 start_apiserver
 configure '[eviction]' 'average-window-seconds = 10' 'cooldown-seconds = 1' \
-    'max-average-swap-in-pages-per-second = 40' 'max-average-swap-out-pages-per-second = 40'
+    'max-average-swap-in-pages-per-second = 8' 'max-average-swap-out-pages-per-second = 8'
 start_agent
 api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
 says() { agent_journal | grep -qE "$1"; }

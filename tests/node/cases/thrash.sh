@@ -15,7 +15,7 @@ load_into_rootfs test-kubelet
 api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
 being_evicted() { api get pod "$1" -n default | jq -e '.metadata.deletionTimestamp'; }
 eviction=('[eviction]' 'average-window-seconds = 10' 'cooldown-seconds = 5'
-    'max-average-swap-in-pages-per-second = 50' 'max-average-swap-out-pages-per-second = 50'
+    'max-average-swap-in-pages-per-second = 10' 'max-average-swap-out-pages-per-second = 10'
     '[eviction.pressure]' 'enabled = false')
 off=/run/systemd/system/wasp-agent.service.d/off.conf
 window=40

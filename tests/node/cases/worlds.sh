@@ -8,7 +8,7 @@ start_apiserver
 api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
 api kubevirt 1.1 >/dev/null
 configure '[eviction]' 'average-window-seconds = 10' 'cooldown-seconds = 1' 'critical-factor = 100.0' \
-    'max-average-swap-in-pages-per-second = 40' 'max-average-swap-out-pages-per-second = 40' \
+    'max-average-swap-in-pages-per-second = 8' 'max-average-swap-out-pages-per-second = 8' \
     '[eviction.pressure]' 'enabled = false'
 start_agent
 says() { agent_journal | grep -qE "$1"; }
