@@ -47,6 +47,7 @@ pub fn container(name: &str, kind: ContainerKind, text: &str) -> Container {
         actual: None,
         id: None,
         running: false,
+        request_unknown: false,
         probed: false,
     }
 }

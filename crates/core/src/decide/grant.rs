@@ -47,6 +47,8 @@ pub enum Reason {
     NotVirtLauncher,
     Ephemeral,
     NoMemoryRequest,
+    /// A resize is pending, and the kubelet has not reported the resources of the container yet.
+    RequestUnknown,
     RequestEqualsLimit,
     RequestExceedsRam {
         request_bytes: u64,
@@ -83,6 +85,9 @@ impl fmt::Display for Reason {
             Self::NotVirtLauncher => f.write_str("no VM, and eligibility is \"virt-launcher\""),
             Self::Ephemeral => f.write_str("ephemeral containers may not swap"),
             Self::NoMemoryRequest => f.write_str("requests no memory"),
+            Self::RequestUnknown => f.write_str(
+                "a resize is pending, and the kubelet has not reported the container's resources yet",
+            ),
             Self::RequestEqualsLimit => f.write_str("memory request equals limit"),
             Self::RequestExceedsRam { request_bytes, ram_bytes } => write!(
                 f,
@@ -200,6 +205,9 @@ pub fn critical(pod: &Pod) -> Option<Reason> {
 }
 
 fn limited(settings: &GrantSettings, node: &NodeMemory, container: &Container) -> Grant {
+    if container.request_unknown {
+        return none(Reason::RequestUnknown);
+    }
     let resources = container.effective();
     let request = resources.requests.memory.unwrap_or_default();
     let limit = resources.limits.memory.unwrap_or_default();

@@ -39,6 +39,9 @@ fn every_exclusion_says_why() {
     );
     assert_eq!(reason(&pod("p", &["- - - -"])), Reason::NotBurstable(QosClass::BestEffort));
     assert_eq!(reason(&pod("p", &["1 1 1Gi 1Gi"])), Reason::NotBurstable(QosClass::Guaranteed));
+    let mut resizing = pod("p", &["- - 1Gi -"]);
+    resizing.containers[0].request_unknown = true;
+    assert_eq!(reason(&resizing), Reason::RequestUnknown);
     assert_eq!(reason(&pod("p", &["- - 1Gi 1Gi"])), Reason::RequestEqualsLimit);
     assert_eq!(reason(&pod("p", &["1 - - -"])), Reason::NoMemoryRequest);
     assert_eq!(reason(&pod("p", &["1 - 0 1Gi"])), Reason::NoMemoryRequest);

@@ -143,6 +143,10 @@ pub struct Container {
     /// reported. They differ from the spec while an in-place resize is deferred or in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actual: Option<Resources>,
+    /// A resize of the pod is pending, and `actual` is absent: the kubelet starts the container with
+    /// the resources that it has allocated, which may be those before the resize.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub request_unknown: bool,
     /// The kubelet runs commands in it (an exec probe or hook), or kills it when it does not answer
     /// (a liveness probe).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -49,8 +49,9 @@ impl Pass<'_> {
             let grant = pod_grant(&self.settings.grant, &self.node, pod);
             let facts = LimitFacts::from(facts);
             let known = state.forget(&facts.owner);
+            let before = known.as_ref().map(|known| (known.differs, known.target));
             let mut next = self.next(&facts, grant, known);
-            self.lift(&facts, &mut next, decision);
+            self.lift(&facts, before, &mut next, decision);
             state.insert(&facts.owner, next);
         }
     }
@@ -95,8 +96,10 @@ impl Pass<'_> {
         let (differed, wrong_since) = before.unwrap_or_default();
         let page = self.node.page_bytes;
         let expected = grant.swap_max;
-        let is_known =
-            !matches!(grant.reason, Reason::Helper | Reason::UnknownPod | Reason::UnknownContainer);
+        let is_known = !matches!(
+            grant.reason,
+            Reason::Helper | Reason::UnknownPod | Reason::UnknownContainer | Reason::RequestUnknown
+        );
         let mut next = self.next(facts, grant.clone(), known);
         let found = facts.levels.iter().map(|level| level.swap_max).min();
         let by_kubelet = self.settings.grants == Grants::Kubelet;
@@ -165,8 +168,14 @@ impl Pass<'_> {
 
     /// The kubelet never limits a pod's cgroup. So such a limit is from an earlier agent mode, or
     /// from another program. For the latter, the agent makes as many repairs as for a container's
-    /// limit.
-    fn lift(&self, facts: &LimitFacts<'_>, next: &mut LimitState, decision: &mut Decision) {
+    /// limit, and none without `limits.repair`. `before` has `differs` and `target` of the last pass.
+    fn lift(
+        &self,
+        facts: &LimitFacts<'_>,
+        before: Option<(bool, SwapMax)>,
+        next: &mut LimitState,
+        decision: &mut Decision,
+    ) {
         let Some(level) = facts.levels.first() else { return };
         if self.settings.grants != Grants::Kubelet {
             return;
@@ -175,6 +184,17 @@ impl Pass<'_> {
         let was_lifted = next.seen == [level.inode] && next.target == SwapMax::Max;
         (next.seen, next.target) = (vec![level.inode], SwapMax::Max);
         if level.swap_max == SwapMax::Max {
+            return;
+        }
+        let (differed, target) = before.unwrap_or((false, SwapMax::Max));
+        let is_ours = target.as_kernel_shows(self.node.page_bytes) == level.swap_max;
+        if !self.settings.limits.repair && !is_ours {
+            next.differs = true;
+            if !differed {
+                let (found, expected) = (level.swap_max, SwapMax::Max);
+                let owner = facts.owner.clone();
+                decision.notices.push(Notice::Differs { owner, found, expected });
+            }
             return;
         }
         if was_lifted && !self.may_repair(facts, level, next, decision) {

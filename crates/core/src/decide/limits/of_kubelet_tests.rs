@@ -254,6 +254,48 @@ fn where_the_kubelet_grants_a_limit_that_the_agent_has_left_on_a_pod_is_lifted()
 }
 
 #[test]
+fn without_repair_a_limit_of_another_program_on_a_pod_is_reported_once_and_stays() {
+    let mut case = kubelet([pod("a", &["- - 4Gi -"])]);
+    case.settings.limits.repair = false;
+    let limited = [slice("a", bytes(100 * MIB), 0)];
+    let decision = case.pass_with(&[], &limited, at(1));
+    assert_eq!(decision.actions, []);
+    let owner = Holder::Pod(uid("a"));
+    let (found, expected) = (bytes(100 * MIB), SwapMax::Max);
+    let differs = Notice::Differs { owner: owner.clone(), found, expected };
+    assert_eq!(decision.notices, [differs]);
+    assert_eq!(case.pass_with(&[], &limited, at(2)), Decision::default(), "reported once");
+    assert!(case.state.get(&owner).unwrap().differs);
+    let free = [slice("a", SwapMax::Max, 0)];
+    assert_eq!(case.pass_with(&[], &free, at(3)), Decision::default());
+    assert!(!case.state.get(&owner).unwrap().differs);
+}
+
+#[test]
+fn without_repair_a_limit_that_the_agent_has_set_on_a_pod_is_lifted_when_the_kubelet_grants() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.limits.repair = false;
+    let mut slices = [slice("a", SwapMax::Max, 0)];
+    let decision = case.pass_with(&[], &slices, at(1));
+    let limit = writes(&decision)[0].2;
+    slices[0].level.swap_max = limit;
+    case.settings.grants = Grants::Kubelet;
+    let decision = case.pass_with(&[], &slices, at(2));
+    assert_eq!(writes(&decision)[0].2, SwapMax::Max);
+}
+
+#[test]
+fn a_container_whose_request_is_not_known_is_not_compared() {
+    let mut resizing = pod("a", &["- - 4Gi -"]);
+    resizing.containers[0].request_unknown = true;
+    let mut case = kubelet([resizing]);
+    let containers = [crun("a", bytes(2 * GIB), bytes(32 * MIB))];
+    for second in [1, 2, 70] {
+        assert_eq!(case.pass(&containers, at(second)), Decision::default());
+    }
+}
+
+#[test]
 fn where_the_kubelet_grants_sandboxes_and_unknown_pods_do_not_differ() {
     let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
     case.settings.grants = Grants::Kubelet;

@@ -47,6 +47,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         name: Option<String>,
         namespace: Option<String>,
         uid: Option<String>,
+        generation: Option<i64>,
         resource_version: Option<String>,
         labels: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
@@ -59,6 +60,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         name: slim.name,
         namespace: slim.namespace,
         uid: slim.uid,
+        generation: slim.generation,
         resource_version: slim.resource_version,
         labels: slim.labels,
         annotations: slim.annotations,
@@ -136,6 +138,10 @@ impl SpecContainer {
 struct PodStatus {
     qos_class: Option<String>,
     phase: Option<String>,
+    /// The generation that the kubelet has seen last (since 1.33).
+    observed_generation: Option<i64>,
+    /// The state of a resize (before 1.33).
+    resize: Option<String>,
     #[serde(deserialize_with = "or_null")]
     conditions: Vec<PodCondition>,
     #[serde(deserialize_with = "or_null")]
@@ -172,6 +178,22 @@ struct ContainerState {
 struct WireResources {
     requests: Option<ResourceList>,
     limits: Option<ResourceList>,
+}
+
+impl PodStatus {
+    /// Returns true if the spec may have resources that the kubelet has not allocated: it has put
+    /// a resize off, or has not seen the present `generation` yet.
+    ///
+    /// Source: KEP-1287.
+    fn is_resize_pending(&self, generation: Option<i64>) -> bool {
+        let pending = |condition: &PodCondition| {
+            condition.type_ == "PodResizePending" && condition.status == "True"
+        };
+        let unseen = self.observed_generation.zip(generation).is_some_and(|(seen, now)| seen < now);
+        let before_1_33 =
+            matches!(self.resize.as_deref(), Some("Proposed" | "Deferred" | "Infeasible"));
+        self.conditions.iter().any(pending) || unseen || before_1_33
+    }
 }
 
 impl From<WireResources> for Resources {
@@ -221,6 +243,7 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
         Some("BestEffort") => Some(QosClass::BestEffort),
         _ => None,
     };
+    let resizes = status.is_resize_pending(metadata.generation);
     let containers = [
         (spec.init_containers, &status.init_container_statuses, ContainerKind::Init),
         (spec.containers, &status.container_statuses, ContainerKind::Regular),
@@ -229,7 +252,7 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
     let containers: Box<[Container]> = containers
         .into_iter()
         .flat_map(|(specs, statuses, kind)| {
-            specs.into_iter().map(move |spec| container(spec, statuses, kind))
+            specs.into_iter().map(move |spec| container(spec, statuses, kind, resizes))
         })
         .collect();
     let pod = Pod {
@@ -348,18 +371,33 @@ fn grace_seconds(seconds: i64) -> u64 {
     u64::try_from(seconds).unwrap_or(1)
 }
 
-fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerKind) -> Container {
+fn container(
+    spec: SpecContainer,
+    statuses: &[ContainerStatus],
+    kind: ContainerKind,
+    resizes: bool,
+) -> Container {
     let status = statuses.iter().find(|status| status.name == spec.name);
     let kind = match spec.restart_policy.as_deref() {
         Some("Always") if kind == ContainerKind::Init => ContainerKind::Sidecar,
         _ => kind,
     };
+    let spec_resources = Resources::from(spec.resources);
+    let mut actual = status.and_then(ContainerStatus::actual);
+    // The kubelet reports the limit of the pod for a container that has none of its own, but grants by
+    // the container's.
+    if let Some(actual) = &mut actual
+        && spec_resources.limits.memory.is_none()
+    {
+        actual.limits.memory = None;
+    }
     Container {
+        request_unknown: resizes && actual.is_none(),
         probed: spec.probed(status.and_then(|status| status.started)),
         name: Arc::from(spec.name),
         kind,
-        spec: spec.resources.into(),
-        actual: status.and_then(ContainerStatus::actual),
+        spec: spec_resources,
+        actual,
         id: status.and_then(|s| s.container_id.as_deref()).and_then(ContainerId::from_status),
         running: status.and_then(|s| s.state.as_ref()).is_some_and(|state| state.running.is_some()),
     }

@@ -47,6 +47,52 @@ fn takes_what_counts_from_a_pod() {
     assert_eq!(pod.container_by_id(&ContainerId::new(ID).unwrap()), Some(compute));
 }
 
+/// Status of a pod whose container `c` requests `4Gi` in the spec.
+fn resizing(metadata: &str, status: &str) -> Container {
+    let json = format!(
+        r#"{{"metadata":{{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02"{metadata}}},
+        "spec":{{"containers":[{{"name":"c","resources":{{"requests":{{"memory":"4Gi"}}}}}}]}},
+        "status":{{"qosClass":"Burstable"{status}}}}}"#
+    );
+    parse(&json).unwrap().containers[0].clone()
+}
+
+#[test]
+fn while_a_resize_is_pending_the_request_of_a_container_without_resources_is_not_known() {
+    let waiting =
+        r#","containerStatuses":[{"name":"c","state":{"waiting":{"reason":"PodInitializing"}}}]"#;
+    let condition = |status: &str| {
+        format!(
+            r#","conditions":[{{"type":"PodResizePending","status":"{status}","reason":"Infeasible"}}]"#
+        )
+    };
+    for (metadata, status, unknown) in [
+        ("", waiting.to_owned(), false),
+        ("", format!("{waiting}{}", condition("True")), true),
+        ("", condition("True"), true),
+        ("", format!("{waiting}{}", condition("False")), false),
+        ("", format!(r#"{waiting},"resize":"Deferred""#), true),
+        ("", format!(r#"{waiting},"resize":"InProgress""#), false),
+        (r#","generation":2"#, format!(r#"{waiting},"observedGeneration":1"#), true),
+        (r#","generation":2"#, format!(r#"{waiting},"observedGeneration":2"#), false),
+        (r#","generation":2"#, waiting.to_owned(), false),
+    ] {
+        assert_eq!(resizing(metadata, &status).request_unknown, unknown, "{metadata} {status}");
+    }
+    let reported =
+        r#","containerStatuses":[{"name":"c","resources":{"requests":{"memory":"1Gi"}}}]"#;
+    let reported = resizing("", &format!("{reported}{}", condition("True")));
+    assert!(!reported.request_unknown);
+    assert_eq!(reported.effective(), resources("- - 1Gi -"));
+}
+
+#[test]
+fn the_limit_of_the_pod_is_not_one_of_the_container() {
+    let status = r#","containerStatuses":[{"name":"c","resources":{"requests":{"memory":"4Gi"},
+        "limits":{"cpu":"1","memory":"4Gi"}}}]"#;
+    assert_eq!(resizing("", status).effective(), resources("- 1 4Gi -"));
+}
+
 /// The statuses are a kubelet's: of a running, a waiting and an ended container.
 #[test]
 fn a_container_runs_while_its_state_says_so() {
