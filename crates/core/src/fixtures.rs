@@ -68,6 +68,7 @@ pub fn pod(name: &str, containers: &[&str]) -> Pod {
         virt_launcher: false,
         vm_paused: false,
         migration: None,
+        shows_migrations: false,
         deletion_deadline: None,
         evicted_by_api: false,
         disrupted: false,

@@ -58,7 +58,7 @@ finds limits-above-pods
 like "$finding" '^fail: memory.swap.max of kubepods.slice is 0' "by check too"
 like "$(wasp-agent explain one)" 'by the limit of kubepods.slice' "explain names the level that counts"
 check "its remedy is a command that works" paste
-check "and the check turns OK" check_is limits-above-pods ok
+eventually 20 "and the check turns OK" check_is limits-above-pods ok
 
 # --- a daemon-reload with a property that an administrator set undoes our limits
 systemctl set-property kubepods.slice MemorySwapMax=0
@@ -67,7 +67,7 @@ eventually 60 "an override in system.control is named" bash -c 'systemctl show -
 finds limits-above-pods
 check "its remedy wins over it" paste
 systemctl daemon-reload
-check "also after a daemon-reload" check_is limits-above-pods ok
+eventually 20 "also after a daemon-reload" check_is limits-above-pods ok
 
 # --- systemd-oomd on a QoS slice
 systemctl set-property --runtime kubepods-burstable.slice ManagedOOMMemoryPressure=kill
@@ -75,7 +75,7 @@ eventually 60 "systemd-oomd on a QoS slice is named" bash -c 'systemctl show -P 
 finds systemd-oomd
 like "$finding" '^warn: kills pods in kubepods-burstable.slice when memory is short' "by check too"
 check "its remedy is a command that works" paste
-check "and the check turns OK" check_is systemd-oomd ok
+eventually 20 "and the check turns OK" check_is systemd-oomd ok
 
 # --- on kubepods, and on a pod's own slice: all of them are named
 of one
@@ -86,7 +86,7 @@ eventually 60 "systemd-oomd on two slices is named" bash -c 'systemctl show -P S
 finds systemd-oomd
 like "$finding" '^warn: kills pods in kubepods.slice and kubepods-.*pod.*.slice when memory is short' "by check too"
 check "its remedy is commands that work" paste
-check "and the check turns OK" check_is systemd-oomd ok
+eventually 20 "and the check turns OK" check_is systemd-oomd ok
 
 # --- D-Bus is down
 systemctl stop dbus.socket dbus.service 2>/dev/null
@@ -94,7 +94,7 @@ eventually 60 "D-Bus that is down is named" bash -c 'systemctl show -P StatusTex
 finds systemd-bus
 like "$finding" '^fail: cannot reach systemd at /run/dbus/system_bus_socket' "by check too"
 check "its remedy is a command that works" paste
-check "and the check turns OK" check_is systemd-bus ok
+eventually 20 "and the check turns OK" check_is systemd-bus ok
 
 # --- /run is full
 read -r size used < <(df --output=size,used -k /run | tail -n 1)
@@ -104,7 +104,7 @@ finds run-space
 like "$finding" '^fail: /run is full' "a full /run is named by check"
 rm -f /run/fill
 mount -o remount,size="${size}k" /run
-check "and the check turns OK" check_is run-space ok
+eventually 20 "and the check turns OK" check_is run-space ok
 
 # --- a clock in 2020
 now=$(date +%s)
@@ -115,14 +115,14 @@ finds certificate
 like "$finding" '^fail: not yet valid: this node.s clock is wrong' "by check too"
 date -s "@$((now + 30))" >/dev/null
 systemctl restart wasp-agent
-check "and the check turns OK" check_is certificate ok
+eventually 20 "and the check turns OK" check_is certificate ok
 
 # --- settings on disk that are not in effect
 configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0' '[limits]' 'resync-seconds = 20'
 finds agent-settings
 like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in effect' "settings that were not loaded are named"
 check "its remedy is a command that works" paste
-eventually 10 "and the check turns OK" check_is agent-settings ok
+eventually 20 "and the check turns OK" check_is agent-settings ok
 
 # --- the unit
 systemctl stop wasp-agent
@@ -130,7 +130,7 @@ systemctl mask wasp-agent 2>/dev/null
 finds agent-service
 like "$finding" '^fail: .*masked' "a masked unit is named"
 check "its remedy is a command that works" paste
-check "and the check turns OK" check_is agent-service ok
+eventually 20 "and the check turns OK" check_is agent-service ok
 systemctl stop wasp-agent
 
 mkdir -p /run/systemd/system/wasp-agent.service.d
@@ -144,4 +144,4 @@ like "$finding" '^fail: .*fails repeatedly' "a crash loop is named"
 rm -r /run/systemd/system/wasp-agent.service.d
 systemctl daemon-reload
 check "its remedy is a command that works" paste
-check "and the check turns OK" check_is agent-service ok
+eventually 20 "and the check turns OK" check_is agent-service ok

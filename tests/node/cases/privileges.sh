@@ -45,7 +45,12 @@ start_agent
 pid=$(agent_pid)
 pod one --request 100Mi --limit 300Mi
 eventually 20 "the agent works within the filter" has_limit one "$(grant 100)"
-pod two --request 50Mi --limit 100Mi --hog 120
+# Without its grant, it would be killed.
+pod two --request 50Mi --limit 100Mi --command \
+    'while ! [ -e /tmp/go ]; do sleep 1; done; dd if=/dev/zero of=/tmp/a bs=1M count=115; exec sleep 100000'
+eventually 20 "another one has its grant" has_limit two "$(grant 50)"
+of two
+: >"/proc/$(head -n 1 "${child:-$scope}/cgroup.procs")/root/tmp/go"
 two_swaps() { more_than "$(swap_used two)" 0; }
 eventually 60 "while another one swaps" two_swaps
 rotate_certificate

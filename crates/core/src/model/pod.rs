@@ -200,6 +200,10 @@ pub struct Pod {
     /// The state of a migration, from KubeVirt's labels and annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
+    /// KubeVirt shows each migration on this launcher pod: it has the annotation
+    /// `descheduler.alpha.kubernetes.io/request-evict-only`, as since KubeVirt 1.3.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shows_migrations: bool,
     /// `metadata.deletionTimestamp`: the end of the grace period of a
     /// pod that is being deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

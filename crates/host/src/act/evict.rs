@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::sleep};
 use crate::{
     config::settings::Settings,
     decide::evict::{
-        answer::{EvictionAnswer, Refusal, classify},
+        answer::{EvictionAnswer, KUBEVIRT_BUDGET, Refusal, classify},
         select::Ranked,
         spared::{Spared, spared_as_such},
         verdict::Victim,
@@ -95,17 +95,23 @@ pub async fn evict(
             classify(&refusal, victim.ranked.launcher)
         }
     };
+    // KubeVirt since 1.3 shows each migration on the launcher.
+    let shows = !victim.ranked.launcher || before.shows_migrations;
     match answer {
         EvictionAnswer::Unknown { text } => {
             let found = look_after(&client, settings, victim, &before).await;
             found.unwrap_or_else(|seen| match seen {
-                // KubeVirt up to 1.2 shows no migration, so its absence proves nothing.
-                true if !victim.ranked.launcher => EvictionAnswer::Busy {
+                true if shows => EvictionAnswer::Busy {
                     retry_after,
                     text: format!("{text}; the pod still exists"),
                 },
                 _ => EvictionAnswer::Unknown { text },
             })
+        }
+        // Without its webhook, KubeVirt's budget refuses, but no migration begins.
+        EvictionAnswer::Migrating { text } if shows && text.contains(KUBEVIRT_BUDGET) => {
+            let found = look_after(&client, settings, victim, &before).await;
+            found.unwrap_or(EvictionAnswer::Budget { retry_after, text })
         }
         answer => answer,
     }

@@ -99,7 +99,7 @@ pub struct Refusal {
 
 const BUDGET: &str = "DisruptionBudget";
 /// The message's beginning for KubeVirt's budgets: `kubevirt-disruption-budget-` and five letters.
-const KUBEVIRT_BUDGET: &str = "The disruption budget kubevirt-disruption-budget-";
+pub const KUBEVIRT_BUDGET: &str = "The disruption budget kubevirt-disruption-budget-";
 /// The mark of a refusal by an admission webhook.
 const WEBHOOK: &str = "denied the request";
 /// Messages of KubeVirt's webhook that announce a migration.
@@ -110,6 +110,16 @@ const STAYS: [&str; 5] = [
     "kubevirt failed getting the vmi",
     "cannot evict hotplug pod",
     "failed getting owner for hotplug pod",
+];
+/// The name of KubeVirt's webhook for evictions.
+const KUBEVIRT_WEBHOOK: &str = "virt-launcher-eviction-interceptor.kubevirt.io";
+/// The reasons for which a webhook has not received a request.
+const NOT_CALLED: [&str; 5] = [
+    "no endpoints available for service",
+    "connection refused",
+    "no route to host",
+    "no such host",
+    "not found",
 ];
 const FAILED_MARKING: &str = "kubevirt failed marking the vmi for eviction";
 
@@ -151,7 +161,10 @@ pub fn classify(refusal: &Refusal, launcher: bool) -> EvictionAnswer {
         404 => EvictionAnswer::Gone,
         // A node gets this answer for a pod that has just been deleted.
         403 if contains("no relationship found between node") => EvictionAnswer::Gone,
-        409 if contains("UID in precondition") => EvictionAnswer::Gone,
+        // The texts of the eviction, and of the storage behind it.
+        409 if contains("UID in the precondition") || contains("UID in precondition") => {
+            EvictionAnswer::Gone
+        }
         // Another client changed the pod meanwhile, API Priority and Fairness refused, or the
         // server shuts down.
         409 => EvictionAnswer::Busy { retry_after, text },
@@ -160,6 +173,14 @@ pub fn classify(refusal: &Refusal, launcher: bool) -> EvictionAnswer {
         // answers before that.
         500 if contains("more than one PodDisruptionBudget") && !launcher => {
             EvictionAnswer::Refused { text }
+        }
+        // Webhooks run before the eviction, so the server carried out nothing. KubeVirt's own webhook
+        // begins a migration, if it has received the request.
+        500 if contains("failed calling webhook")
+            && (!launcher || contains(KUBEVIRT_WEBHOOK))
+            && NOT_CALLED.iter().any(|words| contains(words)) =>
+        {
+            EvictionAnswer::Busy { retry_after, text }
         }
         // The server may carry out a request that it has begun, whatever it answers.
         408 | 500..=599 => EvictionAnswer::Unknown { text },

@@ -75,6 +75,31 @@ fn overload_and_errors_are_the_servers_trouble() {
 }
 
 #[test]
+fn a_webhook_that_was_not_called_has_begun_nothing() {
+    let failed = |name: &str, why: &str| {
+        let text = format!(
+            "Internal error occurred: failed calling webhook \"{name}\": failed to call webhook: \
+             Post \"https://virt-api.kubevirt.svc:443/launcher-eviction-validate?timeout=10s\": {why}"
+        );
+        refusal(500, &text)
+    };
+    let kubevirt = "virt-launcher-eviction-interceptor.kubevirt.io";
+    let absent = "no endpoints available for service \"virt-api\"";
+    for (webhook, why, launcher, outcome) in [
+        (kubevirt, absent, true, "busy"),
+        (kubevirt, "dial tcp 10.0.0.1:443: connect: connection refused", true, "busy"),
+        (kubevirt, "context deadline exceeded", true, "unknown"),
+        // KubeVirt's webhook may have begun a migration beside the one that failed.
+        ("policy.example", absent, true, "unknown"),
+        ("policy.example", absent, false, "busy"),
+        ("policy.example", "EOF", false, "unknown"),
+    ] {
+        let answer = classify(&failed(webhook, why), launcher);
+        assert_eq!(answer.outcome().word(), outcome, "{webhook} {why}");
+    }
+}
+
+#[test]
 fn the_pods_own_refusals_and_its_absence() {
     assert_eq!(classify(&refusal(404, "pods \"x\" not found"), false), EvictionAnswer::Gone);
     let gone = "pods \"x\" is forbidden: User \"system:node:node-a\" cannot create: no relationship \
@@ -82,6 +107,10 @@ fn the_pods_own_refusals_and_its_absence() {
     assert_eq!(classify(&refusal(403, gone), false), EvictionAnswer::Gone);
     let other = "Precondition failed: UID in precondition: a, UID in object meta: b";
     assert_eq!(classify(&refusal(409, other), false), EvictionAnswer::Gone);
+    // `pkg/registry/core/pod/storage/eviction.go`.
+    let other = "Operation cannot be fulfilled on pods \"x\": the UID in the precondition (a) does \
+                 not match the UID in record (b). The object might have been deleted and then recreated";
+    assert_eq!(classify(&refusal(409, other), true), EvictionAnswer::Gone);
     assert_eq!(
         classify(&refusal(403, "no"), false),
         EvictionAnswer::Refused { text: "403 no".into() }

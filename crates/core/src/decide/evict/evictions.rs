@@ -68,6 +68,9 @@ pub(super) struct Move {
 /// A VM whose migration may or may not have begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Doubt {
+    /// The time of the first request.
+    #[serde(default)]
+    pub(super) since: SinceBoot,
     /// A migration would have ended by this time.
     pub(super) until: SinceBoot,
     /// The time of the next request; the pause doubles each time, because each request may begin a
@@ -234,7 +237,11 @@ impl Evictions {
             .into_iter()
             .partition(|pod| matches!(pod.stage, FlightStage::Asked | FlightStage::InDoubt));
         for pod in silent {
-            self.in_vain(&pod.uid, None, "no answer", now);
+            let text = match pod.stage {
+                FlightStage::InDoubt => "a request has no clear answer, and the pod is still there",
+                _ => "no answer",
+            };
+            self.in_vain(&pod.uid, None, text, now);
         }
         for pod in &overdue {
             self.back_off(pod.uid.clone(), BACKOFF, false, now);
@@ -291,11 +298,15 @@ impl Evictions {
                     pod.deadline = now + IN_DOUBT;
                     if pod.launcher {
                         let name = format!("{}/{}", pod.namespace, pod.name);
-                        let until = now + pod.migrates_within;
-                        let before = self.doubtful.get(uid).map_or(IN_DOUBT, |doubt| doubt.pause);
-                        let pause = before.saturating_mul(2).min(ONE_MOVE);
-                        let again_at = now + before;
-                        self.doubtful.insert(uid.clone(), Doubt { until, again_at, pause, name });
+                        let before = self.doubtful.get(uid);
+                        // Further requests do not prolong it, or the agent might wait forever.
+                        let until = before.map_or(now + pod.migrates_within, |doubt| doubt.until);
+                        let since = before.map_or(now, |doubt| doubt.since);
+                        let waited = before.map_or(IN_DOUBT, |doubt| doubt.pause);
+                        let pause = waited.saturating_mul(2).min(ONE_MOVE);
+                        let again_at = now + waited;
+                        let doubt = Doubt { since, until, again_at, pause, name };
+                        self.doubtful.insert(uid.clone(), doubt);
                     }
                     // Each request may have begun another migration, so only the newest move
                     // counts.

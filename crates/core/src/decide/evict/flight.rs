@@ -83,8 +83,8 @@ pub struct InFlight {
 
 impl InFlight {
     pub(super) fn asked(ranked: &Ranked, pods: &Pods, now: SinceBoot) -> Self {
-        let of_workload = |uid: &str| -> BTreeSet<PodUid> {
-            let same = |pod: &Pod| pod.owner.as_ref().is_some_and(|o| &*o.uid == uid);
+        let of_workload = |key: &str| -> BTreeSet<PodUid> {
+            let same = |pod: &Pod| Workload::of(pod).is_some_and(|workload| workload.key == key);
             pods.values().filter(|pod| same(pod)).map(|pod| pod.uid.clone()).collect()
         };
         Self {
@@ -96,7 +96,7 @@ impl InFlight {
             deadline: now + ANSWER,
             grace: Duration::from_secs(ranked.ends_within_seconds).min(LONGEST_GRACE),
             migrates_within: Duration::from_secs(ranked.migrates_within_seconds),
-            siblings: ranked.workload.as_ref().map_or_else(BTreeSet::new, |w| of_workload(&w.uid)),
+            siblings: ranked.workload.as_ref().map_or_else(BTreeSet::new, |w| of_workload(&w.key)),
             workload: ranked.workload.clone(),
             launcher: ranked.launcher,
             shown: false,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::{
     efforts::Efforts,
-    evictions::{Evictions, TRIES},
+    evictions::{Doubt, Evictions, TRIES},
     fit::{Need, Unfitness},
     flight::{FlightStage, InFlight},
     held::{CONNECTION, NoneChosen, Obstacle, RANKS, REPORT, explain, kept_by_budget},
@@ -106,15 +106,16 @@ pub fn decide(
     let lasting = active_for >= WORTH_IN_THE_END;
     let need = Need::of(settings, &active, signals.only_own_limits(settings));
     let need = if lasting { need.in_the_end(inputs.sample.ram_bytes) } else { need };
-    match evictions.choose(settings, &inputs, ranked, &need, efforts) {
+    match evictions.choose(settings, &inputs, ranked, &need, efforts, critical) {
         Ok((ranked, last_resort)) => {
             let why: Vec<String> =
                 active.iter().map(|r| format!("{}: {}", r.signal, r.text)).collect();
             let mut why = why.join("; ");
             if let Some(slow) = evictions.in_flight.last() {
+                // Without its name: the pod may be another tenant's, and an event of the victim has
+                // this text.
                 let seconds = now.since(slow.since).as_secs();
-                let InFlight { namespace, name, .. } = slow;
-                why += &format!("; {namespace}/{name} has not left after {seconds} s");
+                why += &format!("; the pod evicted before has not left after {seconds} s");
             }
             if settings.mode == EvictionMode::Enforce {
                 evictions.in_flight.push(InFlight::asked(&ranked, inputs.pods, now));
@@ -194,6 +195,7 @@ impl Evictions {
         ranked: Vec<Ranked>,
         need: &Need,
         efforts: &Efforts,
+        critical: bool,
     ) -> Result<(Ranked, bool), NoneChosen> {
         let now = inputs.sample.at;
         let mut why = Vec::new();
@@ -232,15 +234,21 @@ impl Evictions {
         let rounds = |pod: &Ranked| self.tries.get(&pod.uid).map_or(0, |tries| tries / TRIES);
         free.sort_by_key(rounds);
         // Ask again first for a pod that may be leaving already.
+        let doubt = |pod: &Ranked| self.doubtful.get(&pod.uid);
+        // Under critical pressure the next pod goes, as with a pod that does not leave in time.
+        let overtaken =
+            |doubt: &Doubt| critical && now.since(doubt.since) >= settings.overtake_after;
+        free.retain(|pod| doubt(pod).is_none_or(|it| !overtaken(it) || now >= it.again_at));
         let again = |pod: &Ranked| {
-            self.doubtful.contains_key(&pod.uid)
+            doubt(pod).is_some_and(|it| !overtaken(it))
                 || self.tries.get(&pod.uid).is_some_and(|tries| *tries > 0 && tries % TRIES != 0)
         };
         let first = free.iter().position(again).unwrap_or(0);
-        if let Some(doubt) = self.doubtful.values().find(|doubt| now < doubt.again_at) {
+        let mut awaited = self.doubtful.values().filter(|doubt| !overtaken(doubt));
+        if let Some(doubt) = awaited.clone().find(|doubt| now < doubt.again_at) {
             return Err(NoneChosen::InDoubt { pod: doubt.name.clone() });
         }
-        if let Some(doubt) = self.doubtful.values().next()
+        if let Some(doubt) = awaited.next()
             && !free.get(first).is_some_and(|pod| self.doubtful.contains_key(&pod.uid))
         {
             return Err(NoneChosen::InDoubt { pod: doubt.name.clone() });

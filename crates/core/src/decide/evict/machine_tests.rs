@@ -395,3 +395,35 @@ proptest! {
         }
     }
 }
+
+/// KubeVirt's webhook has failed while it was called: each request may have begun a migration.
+#[test]
+fn a_vm_in_doubt_holds_up_the_others_only_until_pressure_is_critical_for_long() {
+    let fails = |critical_factor: f64| {
+        let mut sim = Sim::new(vec![
+            SimPod::vm("vm", 500, 320, Takes::Fails),
+            SimPod::new("second", "- - 100Mi -", 300, 200, QUICKLY),
+            SimPod::new("third", "- - 100Mi -", 300, 200, QUICKLY),
+        ]);
+        sim.settings.critical_factor = critical_factor;
+        sim.run(900);
+        sim
+    };
+    let patient = fails(1e9);
+    assert!(patient.names().iter().all(|name| *name == "vm"), "{:?}", patient.asked);
+    let critical = fails(2.0);
+    let others = critical.names().iter().filter(|name| **name != "vm").count();
+    assert!(others >= 1, "{:?}", critical.asked);
+}
+
+/// A doubt ends when a migration would have ended, however often the agent asks.
+#[test]
+fn a_doubt_is_not_prolonged_by_further_requests() {
+    let mut sim = Sim::new(vec![
+        SimPod::vm("vm", 500, 320, Takes::Fails),
+        SimPod::new("second", "- - 100Mi -", 600, 200, QUICKLY),
+    ]);
+    sim.settings.critical_factor = 1e9;
+    sim.run(3 * 3600);
+    assert!(sim.names().contains(&"second"), "{:?}", sim.asked);
+}

@@ -64,6 +64,8 @@ pub(crate) enum Takes {
     Refuses,
     /// No answer arrives, and nothing happens.
     Silent,
+    /// The server answers 500, because the webhook has not answered it in time; nothing happens.
+    Fails,
     /// It leaves, and the answer is lost.
     Lost {
         after: u64,
@@ -294,6 +296,12 @@ impl Sim {
                 again.name = name.into();
                 again.created = unix_time(second + after);
                 again.deletion_deadline = None;
+                // KubeVirt starts a VM again as a new instance.
+                if let Some(owner) = &mut again.owner
+                    && owner.kind == OwnerKind::VirtualMachineInstance
+                {
+                    owner.uid = uid.into();
+                }
                 gone.usage.uid = gone.pod.uid.clone();
                 (gone.leaves_at, gone.marked) = (None, false);
                 self.returns.push((second + after, gone));
@@ -434,6 +442,10 @@ impl Sim {
                 Err(Refusal { code: 403, message: "not allowed".into(), ..Refusal::default() })
             }
             Takes::Silent => return None,
+            Takes::Fails => {
+                let message = "failed calling webhook: context deadline exceeded".into();
+                Err(Refusal { code: 500, message, ..Refusal::default() })
+            }
             Takes::Lost { after } => {
                 leaves(pod, after);
                 Err(Refusal { code: 504, message: "timeout".into(), ..Refusal::default() })

@@ -37,8 +37,9 @@ const MOST_TIMES: usize = 16;
 /// The controller that a pod belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// UID of the controller.
-    pub uid: String,
+    /// UID of the controller. A VM has `namespace/name` instead: each of its starts makes a new
+    /// VirtualMachineInstance (KubeVirt `SetupVMIFromVM`).
+    pub key: String,
     /// `namespace/name` of the controller.
     pub name: String,
     pub vm: bool,
@@ -49,7 +50,9 @@ impl Workload {
     pub fn of(pod: &Pod) -> Option<Self> {
         let Owner { kind, name, uid, .. } = pod.owner.as_ref().filter(|owner| owner.controller)?;
         let vm = *kind == OwnerKind::VirtualMachineInstance && pod.virt_launcher;
-        Some(Self { uid: uid.to_string(), name: format!("{}/{name}", pod.namespace), vm })
+        let name = format!("{}/{name}", pod.namespace);
+        let key = if vm { name.clone() } else { uid.to_string() };
+        Some(Self { key, name, vm })
     }
 }
 
@@ -82,14 +85,14 @@ struct Moved {
     times: Vec<SinceBoot>,
 }
 
-/// The workloads that were moved, by UID of the controller. Times are since boot.
+/// The workloads that were moved, by [`Workload::key`]. Times are since boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workloads(BTreeMap<String, Moved>);
 
 impl Workloads {
     /// Records that a pod of `workload` is leaving.
     pub fn moves(&mut self, workload: &Workload, pods: BTreeSet<PodUid>, now: SinceBoot) {
-        let before = self.0.get(&workload.uid).map(|moved| moved.cooldown);
+        let before = self.0.get(&workload.key).map(|moved| moved.cooldown);
         let cooldown = match (workload.vm, before) {
             (false, _) => Duration::ZERO,
             // A VM has one launcher here, or two for a moment: a workload with more pods is not a
@@ -99,7 +102,7 @@ impl Workloads {
             (true, Some(before)) => before.saturating_mul(2).min(LONGEST_COOLDOWN),
         };
         let mut times =
-            self.0.get_mut(&workload.uid).map_or_else(Vec::new, |moved| take(&mut moved.times));
+            self.0.get_mut(&workload.key).map_or_else(Vec::new, |moved| take(&mut moved.times));
         times.retain(|then| now.since(*then) < FORGOTTEN_AFTER);
         times.drain(..(times.len() + 1).saturating_sub(MOST_TIMES));
         times.push(now);
@@ -113,7 +116,7 @@ impl Workloads {
             name: workload.name.clone(),
             times,
         };
-        self.0.insert(workload.uid.clone(), moved);
+        self.0.insert(workload.key.clone(), moved);
         if self.0.len() > MOST
             && let Some(oldest) = self.0.iter().min_by_key(|(_, moved)| moved.last)
         {
@@ -124,7 +127,7 @@ impl Workloads {
 
     /// Records that the pod has left: from now on a new one replaces it.
     pub fn left(&mut self, workload: &Workload, now: SinceBoot) {
-        if let Some(moved) = self.0.get_mut(&workload.uid) {
+        if let Some(moved) = self.0.get_mut(&workload.key) {
             moved.watched_until = now + BACK_WITHIN;
             moved.until = moved.until.max(now + moved.cooldown);
         }
@@ -140,7 +143,7 @@ impl Workloads {
         let mut returned = Vec::new();
         for pod in pods.values().filter(|pod| !pod.is_terminating() && !pod.finished) {
             let Some(workload) = Workload::of(pod) else { continue };
-            let Some(moved) = self.0.get_mut(&workload.uid) else { continue };
+            let Some(moved) = self.0.get_mut(&workload.key) else { continue };
             if watched(moved) && !moved.pods.contains(&pod.uid) {
                 moved.came_back = true;
                 moved.until = moved.until.max(now + SPARED_AFTER_RETURN);
@@ -165,7 +168,7 @@ impl Workloads {
 
     /// Returns the reason for evicting no pod of `workload` now, if there is one.
     pub fn spared(&self, workload: &Workload, now: SinceBoot) -> Option<String> {
-        let moved = self.0.get(&workload.uid).filter(|moved| now < moved.until)?;
+        let moved = self.0.get(&workload.key).filter(|moved| now < moved.until)?;
         let minutes = moved.until.since(now).as_secs().div_ceil(60);
         Some(match moved.came_back {
             true => format!(
@@ -254,9 +257,35 @@ mod tests {
     }
 
     #[test]
+    fn a_vm_that_starts_again_with_another_instance_has_come_back() {
+        let start = |number: u8| {
+            let mut pod = of(&format!("virt-launcher-vm-{number}"), OwnerKind::Other, "vm");
+            let launcher = Arc::make_mut(&mut pod);
+            launcher.virt_launcher = true;
+            if let Some(owner) = &mut launcher.owner {
+                owner.kind = OwnerKind::VirtualMachineInstance;
+                owner.uid = format!("instance-{number}").into();
+            }
+            pod
+        };
+        let (first, again) = (start(1), start(2));
+        let workload = Workload::of(&first).unwrap();
+        let mut workloads = Workloads::default();
+        workloads.moves(&workload, [first.uid.clone()].into(), at(0));
+        workloads.left(&workload, at(1));
+        assert_eq!(workloads.see(&pods(&[&again]), at(2)).len(), 1);
+        let workload = Workload::of(&again).unwrap();
+        assert!(workloads.spared(&workload, at(61)).unwrap().contains("came back"));
+        for minutes in [70, 140] {
+            workloads.moves(&workload, BTreeSet::new(), at(minutes));
+        }
+        assert_eq!(workloads.often(at(141)), [("default/vm", 3)]);
+    }
+
+    #[test]
     fn a_workload_that_is_evicted_three_times_a_day_is_reported() {
-        let web = Workload { uid: "u".into(), name: "default/web".into(), vm: false };
-        let other = Workload { uid: "o".into(), name: "default/other".into(), vm: false };
+        let web = Workload { key: "u".into(), name: "default/web".into(), vm: false };
+        let other = Workload { key: "o".into(), name: "default/other".into(), vm: false };
         let mut workloads = Workloads::default();
         for minutes in [0, 60, 120] {
             assert_eq!(workloads.often(at(minutes)), []);
@@ -278,7 +307,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut workloads = Workloads::default();
         for number in 0..u64::try_from(MOST).unwrap() + 10 {
-            let workload = Workload { uid: number.to_string(), name: "x".into(), vm: true };
+            let workload = Workload { key: number.to_string(), name: "x".into(), vm: true };
             workloads.moves(&workload, BTreeSet::new(), at(number));
         }
         assert_eq!(workloads.0.len(), MOST);

@@ -26,7 +26,11 @@ use openssl::{
     error::ErrorStack,
     pkey::PKey,
     ssl::{ConnectConfiguration, SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode},
-    x509::{X509, store::X509StoreBuilder, verify::X509CheckFlags},
+    x509::{
+        X509,
+        store::X509StoreBuilder,
+        verify::{X509CheckFlags, X509VerifyFlags},
+    },
 };
 use secrecy::ExposeSecret;
 use tower::{BoxError, Layer, Service, ServiceExt, timeout::TimeoutLayer};
@@ -88,7 +92,11 @@ pub(super) fn client(config: &Config) -> Result<Client, ClientError> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     let mut https = HttpsConnector::with_connector(http, tls)?;
-    let (unverified, name) = (config.accept_invalid_certs, config.tls_server_name.clone());
+    let unverified = config.accept_invalid_certs;
+    // hyper-openssl would compare an IPv6 address, in its brackets, with names.
+    let address =
+        config.cluster_url.host().and_then(|host| host.strip_prefix('[')?.strip_suffix(']'));
+    let name = config.tls_server_name.clone().or(address.map(str::to_owned));
     https.set_callback(move |tls, _| {
         if unverified {
             tls.set_verify(SslVerifyMode::NONE);
@@ -161,6 +169,8 @@ fn tls(config: &Config) -> Result<SslConnectorBuilder, ClientError> {
             let added = X509::from_der(der).and_then(|authority| store.add_cert(authority));
             added.map_err(ClientError::Authority)?;
         }
+        // As in Go, each of them is an anchor: one that is an intermediate too.
+        store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
         tls.set_cert_store(store.build());
     }
     let user = &config.auth_info;
@@ -231,6 +241,10 @@ fn expect_name(tls: &mut ConnectConfiguration, name: &str) -> Result<(), ErrorSt
         None => parameters.set_host(name),
     }
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tls_tests;
 
 #[cfg(test)]
 mod tests {

@@ -270,6 +270,8 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
         vm_paused: status.conditions.iter().any(|condition| {
             condition.type_ == "kubevirt.io/virtual-machine-unpaused" && condition.status == "False"
         }),
+        shows_migrations: annotations
+            .contains_key("descheduler.alpha.kubernetes.io/request-evict-only"),
         migration: migration(&labels, &annotations, spec.node_name.as_deref()),
         deletion_deadline: metadata.deletion_timestamp.map(|time| UnixTime(time.0.as_second())),
         evicted_by_api: status.conditions.iter().any(|condition| {

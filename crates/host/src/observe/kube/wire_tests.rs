@@ -87,6 +87,19 @@ fn while_a_resize_is_pending_the_request_of_a_container_without_resources_is_not
 }
 
 #[test]
+fn a_launcher_of_kubevirt_1_3_shows_migrations() {
+    let shows = |annotations: &str| {
+        let json = format!(
+            r#"{{"metadata":{{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02",
+            "annotations":{{{annotations}}}}},"spec":{{"containers":[]}}}}"#
+        );
+        parse(&json).unwrap().shows_migrations
+    };
+    assert!(shows(r#""descheduler.alpha.kubernetes.io/request-evict-only":"""#));
+    assert!(!shows(""));
+}
+
+#[test]
 fn the_limit_of_the_pod_is_not_one_of_the_container() {
     let status = r#","containerStatuses":[{"name":"c","resources":{"requests":{"memory":"4Gi"},
         "limits":{"cpu":"1","memory":"4Gi"}}}]"#;
