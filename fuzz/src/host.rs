@@ -177,7 +177,7 @@ pub fn host_config(bytes: &[u8]) {
         Ok(config) => {
             let ram = 64 << 30;
             memory_threshold(config.as_ref(), ram);
-            disk_reserve(config.as_ref(), ram);
+            disk_reserve(config.as_ref(), ram, true);
             config.as_ref().and_then(fails_with_swap);
             config.as_ref().and_then(unusable);
             let pods = config.map(|config| config.pods_roots()).unwrap_or_default();

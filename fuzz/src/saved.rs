@@ -88,7 +88,7 @@ pub fn saved_state(bytes: &[u8]) {
                 unknown_containers: 0,
                 version: 1,
                 at: String::new(),
-                agent: AgentState { running: true, warning: None },
+                agent: AgentState { running: true, warning: None, unreadable: false },
                 published: Some(published),
                 swap_for_pods_bytes: 0,
                 swap_devices: vec![],

@@ -127,7 +127,8 @@ fn does_not_fit(rollout: &Rollout, problems: &mut Vec<String>) {
         (SwapKind::File, Some(disk)) => {
             let reserve = match swap.reserve {
                 Some(reserve) => Share::of(reserve, disk),
-                None => disk_reserve(None, disk),
+                // RHCOS has images, swapfile and pods on one file system.
+                None => disk_reserve(None, disk, true),
             };
             if bytes.saturating_add(reserve) > disk {
                 problems.push(format!(

@@ -287,11 +287,11 @@ fn swap_that_does_not_fit_is_refused_where_the_node_is_told() {
         (rollout.node_ram, rollout.node_disk) = (ram, disk);
         render(&rollout).map(drop)
     };
-    // 32 GiB, and 15 % of the disk that must stay free.
-    assert_eq!(sized(Some(64 * GIB), Some(38 * GIB)), Ok(()));
-    let problems = sized(Some(64 * GIB), Some(37 * GIB)).unwrap_err();
+    // 32 GiB, and 20 % of the disk that must stay free.
+    assert_eq!(sized(Some(64 * GIB), Some(41 * GIB)), Ok(()));
+    let problems = sized(Some(64 * GIB), Some(39 * GIB)).unwrap_err();
     assert!(
-        problems[0].contains("a swapfile of 32.0 GiB does not fit on a disk of 37.0 GiB"),
+        problems[0].contains("a swapfile of 32.0 GiB does not fit on a disk of 39.0 GiB"),
         "{problems:?}"
     );
     let problems = sized(None, Some(37 * GIB)).unwrap_err();

@@ -64,6 +64,25 @@ fn a_dry_run_of_provision_says_what_it_would_do() {
     assert!(!host.path("/run/wasp-agent").exists(), "nothing was done");
 }
 
+/// A package that was downgraded finds the ledger of a later one.
+#[test]
+fn without_a_readable_ledger_provision_makes_the_swap_but_removes_none() {
+    let host = host_for_swap();
+    let file = "overcommit-percent = 150\n[swap]\nreserve = \"1Mi\"\n";
+    host.write("/etc/wasp-agent/wasp-agent.toml", file);
+    for ledger in ["", "{\"version\":1,", "{\"version\":9,\"areas\":[]}"] {
+        host.write("/var/lib/wasp-agent/provisioned.json", ledger);
+        let (code, _, err) = run(&host, &["provision", "--dry-run"]);
+        assert_eq!(code, 0, "{err}");
+        let warning = "/var/lib/wasp-agent/provisioned.json: ";
+        assert!(err.contains(warning), "{err}");
+        assert!(err.contains("swap that was provisioned elsewhere stays"), "{err}");
+        assert!(err.contains("would make a swapfile of 2.0 GiB"), "{err}");
+        let (code, _, err) = run(&host, &["deprovision", "--dry-run"]);
+        assert!(code != 0 && err.contains(warning), "{err}");
+    }
+}
+
 #[test]
 fn provision_sets_the_kernel_up_and_deprovision_puts_it_back() {
     let host = host_for_swap();

@@ -43,7 +43,11 @@ systemctl start wasp-swap
 start_apiserver
 start_agent
 pod one --request 100Mi --limit 300Mi
-run_check
+# On a busy machine the API server may not answer in time.
+for _ in 1 2 3; do
+    run_check
+    [[ $report == *'no answer within'* ]] || break
+done
 note "healthy: exit $status: $not_well"
 is "$(jq -r .summary.fail <<<"$report")" 0 "with all running nothing fails"
 is "$not_well" "agent-service swap-devices swap-encryption swap-disk swap-service" "and of this node its one plain disk and units that are not enabled are warned of"

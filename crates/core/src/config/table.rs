@@ -103,9 +103,9 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::SizeOrPercent,
         default: Default::Text(""),
         environment: None,
-        help: "How much space a swapfile must leave free on its file system. \"\": the kubelet's \
-            eviction threshold for nodefs.available plus 5 % of the file system, so 15 % by \
-            default.",
+        help: "How much space a swapfile must leave free on its file system. \"\": 5 % of the file \
+            system above the kubelet's eviction threshold for nodefs.available, or for \
+            imagefs.available if the images are there; 20 % by default.",
     },
     Key {
         path: "swap.beside-others",

@@ -16,7 +16,9 @@ use crate::{
     },
     model::{
         host::NodeMemory,
-        kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced},
+        kubelet::{
+            IMAGEFS_AVAILABLE, KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced,
+        },
         published,
         shell::{self, quoted},
         system::System,
@@ -31,9 +33,12 @@ pub fn memory_threshold(config: Option<&KubeletConfig>, ram_bytes: u64) -> u64 {
 }
 
 /// Returns the default for the bytes that a swapfile must leave free on a file system of
-/// `total_bytes`: a twentieth of the file system above the kubelet's `nodefs.available`.
-pub fn disk_reserve(config: Option<&KubeletConfig>, total_bytes: u64) -> u64 {
-    highest(config, NODEFS_AVAILABLE, total_bytes).saturating_add(total_bytes / 20)
+/// `total_bytes`: a twentieth of the file system above the kubelet's `nodefs.available`, and above
+/// its `imagefs.available` if the file system `holds_images`.
+pub fn disk_reserve(config: Option<&KubeletConfig>, total_bytes: u64, holds_images: bool) -> u64 {
+    let images = if holds_images { highest(config, IMAGEFS_AVAILABLE, total_bytes) } else { 0 };
+    let threshold = highest(config, NODEFS_AVAILABLE, total_bytes).max(images);
+    threshold.saturating_add(total_bytes / 20)
 }
 
 /// A threshold that the kubelet rejects counts as none: the kubelet does not start with it.
@@ -385,13 +390,20 @@ mod tests {
 
     #[test]
     fn the_reserve_is_above_the_kubelets() {
-        assert_eq!(disk_reserve(None, 1000), 150);
+        assert_eq!(disk_reserve(None, 1000, false), 150);
+        assert_eq!(disk_reserve(None, 1000, true), 200, "the images' threshold is higher");
         let config = KubeletConfig {
             eviction_hard: named(NODEFS_AVAILABLE, "100"),
             eviction_soft: named(NODEFS_AVAILABLE, "20%"),
             ..KubeletConfig::default()
         };
-        assert_eq!(disk_reserve(Some(&config), 1000), 250);
+        assert_eq!(disk_reserve(Some(&config), 1000, true), 250);
+        let config = KubeletConfig {
+            eviction_hard: named(IMAGEFS_AVAILABLE, "25%"),
+            ..KubeletConfig::default()
+        };
+        assert_eq!(disk_reserve(Some(&config), 1000, true), 300);
+        assert_eq!(disk_reserve(Some(&config), 1000, false), 50);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::quantity::Quantity;
 /// The eviction signals whose thresholds the agent reads.
 pub const MEMORY_AVAILABLE: &str = "memory.available";
 pub const NODEFS_AVAILABLE: &str = "nodefs.available";
+pub const IMAGEFS_AVAILABLE: &str = "imagefs.available";
 
 /// The feature gate that LimitedSwap needs.
 pub const NODE_SWAP: &str = "NodeSwap";
@@ -182,7 +183,7 @@ pub const DEFAULT_EVICTION_HARD: [(&str, &str); 5] = [
     (MEMORY_AVAILABLE, "100Mi"),
     (NODEFS_AVAILABLE, "10%"),
     ("nodefs.inodesFree", "5%"),
-    ("imagefs.available", "15%"),
+    (IMAGEFS_AVAILABLE, "15%"),
     ("imagefs.inodesFree", "5%"),
 ];
 

@@ -25,6 +25,8 @@ pub struct FileSystem {
     pub total_bytes: u64,
     /// Free bytes for users without privileges, as the kubelet counts them.
     pub available_bytes: u64,
+    /// The runtime keeps its images here, so that the kubelet's `imagefs` is this file system.
+    pub holds_images: bool,
     /// The reason why it cannot hold swap.
     pub obstacle: Option<String>,
 }
@@ -89,6 +91,8 @@ pub struct MemoryFacts {
     pub ram_bytes: u64,
     /// `MemAvailable`.
     pub available_bytes: u64,
+    /// The kubelet evicts pods below this, by `memory.available`.
+    pub kubelet_threshold_bytes: u64,
     /// Cgroups that have pages in swap and a memory limit.
     pub cgroups: Vec<CgroupMemory>,
 }

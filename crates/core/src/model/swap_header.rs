@@ -10,6 +10,10 @@ const MAGIC: &[u8; 10] = b"SWAPSPACE2";
 const INFO: usize = 1024;
 const VERSION: u32 = 1;
 const LABEL_BYTES: usize = 16;
+/// The page sizes of x86, arm64 (4, 16 and 64 KiB), POWER and s390x, in bytes.
+const PAGES: [u64; 3] = [4 << 10, 16 << 10, 64 << 10];
+/// In bytes.
+pub const LARGEST_PAGE: u64 = 64 << 10;
 /// The label by which the agent recognizes its own swap areas.
 pub const LABEL: &str = "wasp-agent";
 
@@ -45,6 +49,15 @@ impl SwapHeader {
         put(INFO + 28, &label[..label.len().min(LABEL_BYTES)]);
         put(page_bytes - MAGIC.len(), MAGIC);
         page
+    }
+
+    /// Finds the header of an area that a kernel with any page size may have made, in its first
+    /// [`LARGEST_PAGE`] bytes; returns it with that page size.
+    pub fn of_any_page(first: &[u8]) -> Option<(Self, u64)> {
+        PAGES.into_iter().find_map(|bytes| {
+            let page = first.get(..usize::try_from(bytes).ok()?)?;
+            Some((Self::from_page(page)?, bytes))
+        })
     }
 
     /// Parses the area's first page; `None` if it is not a swap header with this page size.
@@ -84,6 +97,18 @@ mod tests {
         assert_eq!(header.pages, 256);
         assert_eq!(SwapHeader::from_page(&page[..2048]), None, "another page size");
         assert_eq!(SwapHeader::from_page(&[]), None);
+    }
+
+    #[test]
+    fn the_header_of_a_kernel_with_another_page_size_is_known() {
+        for bytes in [4096, 16384, 65536] {
+            let header = SwapHeader::ours(4 << 20, bytes, Uuid::nil()).unwrap();
+            let mut area = header.to_page(usize::try_from(bytes).unwrap());
+            area.resize(65536, 0);
+            assert_eq!(SwapHeader::of_any_page(&area), Some((header, bytes)));
+        }
+        assert_eq!(SwapHeader::of_any_page(&[0; 65536]), None);
+        assert_eq!(SwapHeader::of_any_page(&[]), None);
     }
 
     #[test]

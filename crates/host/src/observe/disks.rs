@@ -196,11 +196,21 @@ fn disk_of(mut folder: PathBuf) -> PathBuf {
     folder
 }
 
+/// Returns true for a device mapper device that takes requests, as dm-multipath does: it has a queue of
+/// its own. There io.latency throttles, but not at its paths, which get requests that have passed it
+/// (Linux `block/blk-mq.c`, `blk_insert_cloned_request`).
+fn takes_requests(folder: &Path) -> bool {
+    folder.join("dm").is_dir() && folder.join("mq").is_dir()
+}
+
 /// Descends from a partition to its disk, and from a device mapper or RAID device to its parts.
 fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
     let Ok(folder) = fs::canonicalize(device) else { return };
     let folder = disk_of(folder);
-    let slaves = parts(roots, &folder, depth);
+    let slaves = match takes_requests(&folder) {
+        true => Vec::new(),
+        false => parts(roots, &folder, depth),
+    };
     if slaves.is_empty() || depth > DEEPEST {
         let number = fs::read_to_string(folder.join("dev")).ok().and_then(|n| n.parse().ok());
         if let (Some(number), Some(name)) = (number, folder.file_name()) {

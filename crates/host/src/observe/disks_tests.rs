@@ -67,6 +67,21 @@ fn a_mount_with_an_odd_name_hides_no_other() {
 }
 
 #[test]
+fn io_latency_goes_to_a_multipath_device_and_not_to_its_paths() {
+    let (_folder, roots) = host("22 21 253:0 / /var rw - xfs /dev/mapper/var rw\n");
+    let names = || -> Vec<String> { disks(&roots, &["/var".into()]).into_values().collect() };
+    assert_eq!(names(), ["/dev/sdb", "/dev/sdc"]);
+    // With queue_mode bio, a multipath device has no queue of its own.
+    uuid(&roots, "dm-0", "mpath-3600\n");
+    assert_eq!(names(), ["/dev/sdb", "/dev/sdc"]);
+    fs::create_dir_all(roots.path("/sys/devices/dm-0/mq/0")).unwrap();
+    assert_eq!(names(), ["/dev/dm-0"]);
+    // Disks have such a queue too.
+    fs::create_dir_all(roots.path("/sys/devices/sdb/mq/0")).unwrap();
+    assert_eq!(names(), ["/dev/dm-0"]);
+}
+
+#[test]
 fn a_device_is_encrypted_if_all_below_it_is() {
     let (_folder, roots) = host("22 21 253:0 / /var rw - xfs /dev/mapper/var rw\n");
     let encrypted = || is_encrypted(&roots, Path::new("/var/lib/swapfile"));

@@ -165,8 +165,19 @@ impl Provisioning<'_> {
             return Ok(plan);
         }
         let ledger = StateFile::<Provisioned>::new(roots);
+        let mut before = match ledger.load() {
+            Ok(before) => before.unwrap_or_default(),
+            // The label identifies swap of ours too. Only the places of earlier swap are unknown.
+            Err(error) => {
+                messages::ProvisionStep.emit_at(
+                    messages::LogLevel::Warn,
+                    format_args!("{error}; swap that was provisioned elsewhere stays"),
+                );
+                self.carry_out(&plan, node.page_bytes).map_err(|(_, error)| error)?;
+                return Ok(plan);
+            }
+        };
         let now = OwnArea { kind: swap.kind, path: swap.path.clone() };
-        let mut before = ledger.load()?.unwrap_or_default();
         before.areas.retain(|area| *area != now);
         before.areas.push(now.clone());
         if !self.dry_run {
@@ -254,7 +265,7 @@ impl Provisioning<'_> {
         let Self { roots, settings, .. } = self;
         let swap = &settings.swap;
         let devices = node::swap_devices(roots);
-        let memory = memory_facts(roots)?;
+        let memory = memory_facts(roots, |ram_bytes| memory_threshold(kubelet, ram_bytes))?;
         let page_bytes = node.page_bytes;
         match (swap.kind, wanted) {
             (SwapKind::Partition, _) => {
@@ -281,9 +292,8 @@ impl Provisioning<'_> {
                     place.refused(path);
                 }
                 let total = place.filesystem.total_bytes;
-                let reserve = swap
-                    .reserve
-                    .map_or_else(|| disk_reserve(kubelet, total), |share: Share| share.of(total));
+                let by_kubelet = || disk_reserve(kubelet, total, place.filesystem.holds_images);
+                let reserve = swap.reserve.map_or_else(by_kubelet, |share: Share| share.of(total));
                 let ours = [&place.active, &place.next_active];
                 let others = free_beside(&devices, &ours.map(Option::as_ref));
                 Ok(plan_file(wanted, &place, reserve, others, &memory)?)

@@ -7,11 +7,14 @@ use super::{
 use crate::{
     act::tunables,
     config::settings::SwapKind,
-    decide::provision::{ProvisionPlan, ProvisionRefusal, plan_retirement, plan_zram_retirement},
+    decide::{
+        kubelet::memory_threshold,
+        provision::{ProvisionPlan, ProvisionRefusal, plan_retirement, plan_zram_retirement},
+    },
     messages,
     model::storage::Area,
     observe::{
-        node,
+        kubelet, node,
         swap::{
             active, area::file_place, memory::memory_facts, partition::is_ours, zram::zram_devices,
         },
@@ -70,7 +73,10 @@ impl Provisioning<'_> {
         let Self { roots, .. } = self;
         let OwnArea { kind, path } = what;
         let devices = node::swap_devices(roots);
-        let memory = memory_facts(roots)?;
+        // An unreadable configuration must not keep the swap on.
+        let kubelet = kubelet::config_of(roots, self.settings, self.kubelet_unit).ok().flatten();
+        let threshold = |ram_bytes| memory_threshold(kubelet.as_ref(), ram_bytes);
+        let memory = memory_facts(roots, threshold)?;
         let areas = match kind {
             // A disk that no longer exists has no swap to switch off.
             SwapKind::Partition if !roots.path(path).exists() => {
@@ -85,7 +91,7 @@ impl Provisioning<'_> {
             }
             SwapKind::Partition => {
                 // An area that was swap before does not change.
-                let found = match is_ours(roots, path, page_bytes)? {
+                let found = match is_ours(roots, path)? {
                     true => Area::Ours { bytes: 0, allocated_bytes: 0 },
                     false => Area::Nothing,
                 };

@@ -294,9 +294,14 @@ pub fn late(
     }
 }
 
-/// Returns the RAM to keep free, in bytes, when an area is switched off.
+/// Returns the RAM to keep free, in bytes, when an area is switched off: so much that the kubelet does
+/// not evict.
 fn margin(memory: &MemoryFacts) -> u64 {
-    (memory.ram_bytes / 20).max(128 << 20)
+    let kubelet = match memory.kubelet_threshold_bytes {
+        0 => 0,
+        threshold => threshold.saturating_add(memory.ram_bytes / 50),
+    };
+    (memory.ram_bytes / 20).max(128 << 20).max(kubelet)
 }
 
 /// Checks that `used` bytes of swap at `path` fit into RAM and into `elsewhere` bytes of other

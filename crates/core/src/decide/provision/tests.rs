@@ -46,12 +46,22 @@ fn place(found: Area, active: Option<u64>, available_bytes: u64) -> FilePlace {
         next_path: "/swap.next".into(),
         next: Area::Nothing,
         next_active: None,
-        filesystem: FileSystem { total_bytes: 100 * GIB, available_bytes, obstacle: None },
+        filesystem: FileSystem {
+            total_bytes: 100 * GIB,
+            available_bytes,
+            holds_images: true,
+            obstacle: None,
+        },
     }
 }
 
 fn memory(available_bytes: u64) -> MemoryFacts {
-    MemoryFacts { ram_bytes: 2 * GIB, available_bytes, cgroups: Vec::new() }
+    MemoryFacts {
+        ram_bytes: 2 * GIB,
+        available_bytes,
+        kubelet_threshold_bytes: 0,
+        cgroups: Vec::new(),
+    }
 }
 
 /// Plans for one GiB, and keeps 5 GiB free on the disk.

@@ -18,7 +18,10 @@ use crate::{
     config::settings::Discard,
     decide::provision::ProvisionStep,
     failpoint,
-    model::{storage::Area, swap_header::SwapHeader},
+    model::{
+        storage::Area,
+        swap_header::{LARGEST_PAGE, SwapHeader},
+    },
     observe::swap::area::{area, open_beneath},
     roots::Roots,
 };
@@ -99,11 +102,14 @@ impl Provisioner<'_> {
 
     fn erase(&self, path: &Path) -> io::Result<()> {
         let device = exclusively(&self.roots.path(path))?;
-        let mut page = vec![0; usize::try_from(self.page_bytes).unwrap_or(4096)];
+        let mut page = vec![0; usize::try_from(LARGEST_PAGE).unwrap_or(65536)];
         device.read_exact_at(&mut page, 0)?;
-        if SwapHeader::from_page(&page).is_none_or(|header| !header.is_ours()) {
+        let Some((_, bytes)) =
+            SwapHeader::of_any_page(&page).filter(|(header, _)| header.is_ours())
+        else {
             return Err(io::Error::other("it is no longer a swap area of the agent"));
-        }
+        };
+        page.truncate(usize::try_from(bytes).unwrap_or(4096));
         page.fill(0);
         device.write_all_at(&page, 0)?;
         device.sync_all()
@@ -128,8 +134,17 @@ impl Provisioner<'_> {
         let file = File::from(open_beneath(self.roots, path, OFlag::O_RDONLY)?);
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         match syscalls::swapon(&by_descriptor, self.priority, self.discard) {
-            // The swap is on already, under a name that exists only in another mount namespace.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                // The swap is on already, under a name that exists only in another mount namespace.
+                let file = open_beneath(self.roots, path, OFlag::O_RDWR)?;
+                match syscalls::is_swap(&file) {
+                    true => Ok(()),
+                    false => Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        format!("{error} (btrfs refuses during a balance, a resize or a replace)"),
+                    )),
+                }
+            }
             switched_on => switched_on,
         }
     }

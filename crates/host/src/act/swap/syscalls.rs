@@ -2,9 +2,17 @@
 
 #![allow(unsafe_code, reason = "foreign functions; each call says why it is sound")]
 
-use std::{ffi::CString, io, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    ffi::CString,
+    io,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::Path,
+};
 
-use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::{
+    fs::{FallocateFlags, IFlags, fallocate, ioctl_getflags, ioctl_setflags},
+    io::Errno,
+};
 
 use crate::config::settings::Discard;
 
@@ -32,6 +40,12 @@ pub(crate) fn swapoff(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path is a string that ends in NUL and outlives the call.
     check(unsafe { libc::swapoff(path.as_ptr()) })
+}
+
+/// Returns true if the kernel swaps to `file`: only then it refuses to allocate blocks that the file
+/// has already (Linux `fs/open.c`, `vfs_fallocate`).
+pub(crate) fn is_swap(file: impl AsFd) -> bool {
+    fallocate(file, FallocateFlags::KEEP_SIZE, 0, 4096) == Err(Errno::TXTBSY)
 }
 
 /// Sets FS_NOCOW_FL, because on btrfs the blocks of a swapfile must not move. A new file inherits

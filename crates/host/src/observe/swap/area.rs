@@ -25,7 +25,7 @@ use crate::{
     model::{
         host::SwapDevice,
         storage::{Area, FilePlace, FileSystem},
-        swap_header::SwapHeader,
+        swap_header::{LARGEST_PAGE, SwapHeader},
     },
     roots::Roots,
 };
@@ -146,17 +146,20 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileErr
         };
         return Ok(Area::Other(what.to_owned()));
     }
-    let mut page = Vec::new();
-    (&file).take(page_bytes).read_to_end(&mut page).map_err(FileError::of("read", path))?;
-    match SwapHeader::from_page(&page) {
-        Some(header) if header.is_ours() => {
+    let mut first = Vec::new();
+    (&file).take(LARGEST_PAGE).read_to_end(&mut first).map_err(FileError::of("read", path))?;
+    match SwapHeader::of_any_page(&first) {
+        Some((header, of_page)) if header.is_ours() => {
             let allocated_bytes = metadata.blocks().saturating_mul(512);
             let bytes = metadata.len();
-            // Truncated, or with holes: useless, but ours to replace.
-            let whole = u64::from(header.pages) * page_bytes == bytes && allocated_bytes >= bytes;
+            // Truncated, with holes, or of a kernel with another page size: useless, but ours to
+            // replace.
+            let whole = of_page == page_bytes
+                && u64::from(header.pages) * page_bytes == bytes
+                && allocated_bytes >= bytes;
             Ok(Area::Ours { bytes: if whole { bytes } else { 0 }, allocated_bytes })
         }
-        Some(header) => {
+        Some((header, _)) => {
             Ok(Area::Other(format!("a swap area labelled {:?}, not \"wasp-agent\"", header.label)))
         }
         None => Ok(Area::Other("a file that is not a swap area".to_owned())),
@@ -174,8 +177,20 @@ pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, FileError> {
     Ok(FileSystem {
         total_bytes: space.blocks().saturating_mul(unit),
         available_bytes: space.blocks_available().saturating_mul(unit),
+        holds_images: holds_images(roots, &folder),
         obstacle: obstacle(kind),
     })
+}
+
+/// Returns true if the runtime keeps its images, by default, on the file system of `folder`.
+fn holds_images(roots: &Roots, folder: &Path) -> bool {
+    const PLACES: [&str; 2] = ["/var/lib/containers/storage", "/var/lib/containerd"];
+    let device = |folder: &Path| std::fs::metadata(folder).map(|metadata| metadata.dev()).ok();
+    let of_images = |place: &str| {
+        let folders = Path::new(place).ancestors().map(|folder| roots.path(folder));
+        folders.into_iter().find_map(|folder| device(&folder))
+    };
+    PLACES.iter().any(|place| of_images(place) == device(folder))
 }
 
 /// Returns the reason why this type of file system cannot hold swap; swapon(2) has the final

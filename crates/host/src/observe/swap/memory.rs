@@ -15,8 +15,12 @@ use crate::{
     roots::Roots,
 };
 
-/// Returns the free memory of the node and of the cgroups.
-pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, FileError> {
+/// Returns the free memory of the node and of the cgroups; `kubelet_threshold` returns the kubelet's
+/// threshold for a node with this RAM, both in bytes.
+pub fn memory_facts(
+    roots: &Roots,
+    kubelet_threshold: impl FnOnce(u64) -> u64,
+) -> Result<MemoryFacts, FileError> {
     let meminfo = Meminfo::read(roots)?;
     let mut cgroups = Vec::new();
     let root = roots.cgroup();
@@ -32,8 +36,10 @@ pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, FileError> {
                 .map(|entry| entry.path()),
         );
     }
+    let ram_bytes = meminfo.needed("MemTotal")?;
     Ok(MemoryFacts {
-        ram_bytes: meminfo.needed("MemTotal")?,
+        ram_bytes,
+        kubelet_threshold_bytes: kubelet_threshold(ram_bytes),
         // Exists since Linux 3.14; without it, count nothing as available.
         available_bytes: meminfo.bytes("MemAvailable").unwrap_or(0),
         cgroups,

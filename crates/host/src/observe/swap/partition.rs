@@ -12,7 +12,7 @@ use crate::{
     model::{
         host::SwapDevice,
         storage::{Content, PartitionPlace},
-        swap_header::SwapHeader,
+        swap_header::{LARGEST_PAGE, SwapHeader},
     },
     roots::Roots,
 };
@@ -40,11 +40,11 @@ pub fn partition_place(
 }
 
 /// Returns true if the header on the partition is ours.
-pub fn is_ours(roots: &Roots, path: &Path, page_bytes: u64) -> Result<bool, FileError> {
+pub fn is_ours(roots: &Roots, path: &Path) -> Result<bool, FileError> {
     let device = File::open(roots.path(path)).map_err(FileError::of("open", path))?;
-    let mut page = Vec::new();
-    device.take(page_bytes).read_to_end(&mut page).map_err(FileError::of("read", path))?;
-    Ok(SwapHeader::from_page(&page).is_some_and(|header| header.is_ours()))
+    let mut first = Vec::new();
+    device.take(LARGEST_PAGE).read_to_end(&mut first).map_err(FileError::of("read", path))?;
+    Ok(SwapHeader::of_any_page(&first).is_some_and(|(header, _)| header.is_ours()))
 }
 
 /// Returns size and content of `device`.
@@ -57,9 +57,13 @@ fn content(device: &mut File, page_bytes: u64) -> io::Result<(u64, Content)> {
         Ok(part)
     };
     let first = part(0)?;
-    let header = usize::try_from(page_bytes).ok().and_then(|length| first.get(..length));
-    if header.and_then(SwapHeader::from_page).is_some() {
-        return Ok((bytes, Content::Swap));
+    match SwapHeader::of_any_page(&first) {
+        // The kernel rejects an area of another page size. Ours may be made again.
+        Some((header, of_page)) if of_page != page_bytes && header.is_ours() => {
+            return Ok((bytes, Content::Blank));
+        }
+        Some(_) => return Ok((bytes, Content::Swap)),
+        None => {}
     }
     let last = part(bytes.saturating_sub(LOOKED_AT))?;
     let blank = first.iter().chain(&last).all(|byte| *byte == 0);
@@ -84,6 +88,9 @@ mod tests {
         let header = SwapHeader::ours(8 << 20, 4096, uuid::Uuid::nil()).unwrap().to_page(4096);
         assert_eq!(seen(0, &[]), (8 << 20, Content::Blank));
         assert_eq!(seen(0, &header), (8 << 20, Content::Swap));
+        let other_page =
+            SwapHeader::ours(8 << 20, 65536, uuid::Uuid::nil()).unwrap().to_page(65536);
+        assert_eq!(seen(0, &other_page), (8 << 20, Content::Blank), "ours, of another kernel");
         assert_eq!(seen(1080, &[0x53, 0xef]), (8 << 20, Content::Other), "ext4");
         assert_eq!(seen((8 << 20) - 512, b"EFI PART"), (8 << 20, Content::Other), "GPT's backup");
     }
