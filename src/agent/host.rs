@@ -171,7 +171,8 @@ impl<E: Effects> Agent<E> {
         let swap_bytes = swap_for_pods(&self.settings.grant_rules(), &self.node);
         let above = limit_above_pods(&found, swap_bytes).or_else(|| throttled(&found));
         self.health.problem_is(Trouble::PodsLimit, above);
-        self.health.problem_is(Trouble::Swappiness, swappiness(&found));
+        self.health
+            .problem_is(Trouble::Swappiness, swappiness(&found, self.settings.kernel.swappiness));
         self.health.problem_is(Trouble::OvercommitMemory, overcommit(&found));
         self.check_kubelet();
         // A running kubelet is its own source.

@@ -76,7 +76,22 @@ fn problem(
     })
 }
 
-pub fn swappiness(obstacles: &Obstacles) -> Option<Problem> {
+/// Reports a `vm.swappiness` of 0, or another one than the configured value `wanted`.
+pub fn swappiness(obstacles: &Obstacles, wanted: Option<u64>) -> Option<Problem> {
+    if let (Some(found), Some(wanted)) = (obstacles.swappiness, wanted)
+        && found != wanted
+    {
+        let text = format!(
+            "vm.swappiness is {found}, but kernel.swappiness is {wanted}: another program has set it \
+             since (TuneD, sysctl)"
+        );
+        let places = "/etc/tuned /usr/lib/tuned /etc/sysctl.d";
+        let remedy = vec![
+            "systemctl restart wasp-swap".to_owned(),
+            format!("# if it changes again, change it there too: grep -rs swappiness {places}"),
+        ];
+        return Some(Problem::new(Trouble::Swappiness, text).with_remedy(remedy));
+    }
     (obstacles.swappiness == Some(0)).then(|| {
         let text = "vm.swappiness is 0: the kernel drops the file cache of the kubelet and of all \
             pods before it swaps";
@@ -156,10 +171,15 @@ mod tests {
         let remedy = &throttled(&found).unwrap().remedy;
         assert_eq!(remedy[0], "systemctl set-property kubepods.slice MemoryHigh=infinity");
         assert_eq!(remedy[1], "echo max > /sys/fs/cgroup/kubepods/burstable/memory.high");
-        assert_eq!(swappiness(&found).unwrap().remedy, ["sysctl -w vm.swappiness=60"]);
+        assert_eq!(swappiness(&found, None).unwrap().remedy, ["sysctl -w vm.swappiness=60"]);
+        found.swappiness = Some(10);
+        assert_eq!((swappiness(&found, None), swappiness(&found, Some(10))), (None, None));
+        let changed = swappiness(&found, Some(80)).unwrap();
+        assert!(changed.text.starts_with("vm.swappiness is 10, but kernel.swappiness is 80"));
+        assert_eq!(changed.remedy[0], "systemctl restart wasp-swap");
         assert_eq!(overcommit(&found).unwrap().remedy, ["sysctl -w vm.overcommit_memory=0"]);
         assert_eq!(
-            (swappiness(&Obstacles::default()), overcommit(&Obstacles::default())),
+            (swappiness(&Obstacles::default(), Some(80)), overcommit(&Obstacles::default())),
             (None, None)
         );
     }

@@ -20,10 +20,12 @@ pub(super) fn above_pods(facts: &HostFacts, settings: &Settings) -> CheckOutcome
     outcome(problem, "no limit is lower than the pods' own")
 }
 
-pub(super) fn swappiness(facts: &HostFacts, _: &Settings) -> CheckOutcome {
+pub(super) fn swappiness(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     match facts.obstacles.swappiness {
         None => skip("vm.swappiness cannot be read"),
-        Some(value) => outcome(swappiness_of(&facts.obstacles), value.to_string()),
+        Some(value) => {
+            outcome(swappiness_of(&facts.obstacles, settings.kernel.swappiness), value.to_string())
+        }
     }
 }
 

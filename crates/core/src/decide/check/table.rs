@@ -179,9 +179,9 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "swappiness",
-        looks_at: "`vm.swappiness`",
+        looks_at: "`vm.swappiness`, and whether another program has changed a configured one",
         why: "with 0 the kernel drops the kubelet's file cache before it swaps out a cold VM",
-        fix: "run `sysctl -w vm.swappiness=60`",
+        fix: "run `sysctl -w vm.swappiness=60`; for a configured value `systemctl restart wasp-swap`",
         when: When::Live,
         run: limits::swappiness,
     },
