@@ -571,3 +571,17 @@ fn what_happened_is_reported_after_the_agents_end() {
     assert_eq!(dry.stop().0, Some(0));
     assert!(!host.path("/var/lib/wasp-agent/history").exists());
 }
+
+#[test]
+fn a_second_agent_does_not_start_beside_the_first() {
+    let host = host();
+    let mut first = Agent::start(&host);
+    let socket = host.path("/run/wasp-agent/control.sock");
+    let output = Agent::command(&host, &["run"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("another wasp-agent runs on this node"), "{said}");
+    assert!(socket.exists() && first.ended().is_none(), "the first one goes on");
+    drop(first);
+    drop(Agent::start(&host));
+}
