@@ -3,7 +3,8 @@
 use std::{fs, os::unix::fs::MetadataExt};
 
 use crate::{
-    config::{keys::KEYS, layers::Resolved},
+    bounded::read_bounded,
+    config::{keys::KEYS, layers::Resolved, value::SettingOrigin},
     model::{
         check::{AgentFacts, Space},
         unknown::Unknown,
@@ -30,14 +31,23 @@ pub(super) fn facts(roots: &Roots, on_disk: Option<&Resolved>) -> AgentFacts {
 }
 
 /// Returns the settings on disk that differ from those in effect: key, value on disk, value in
-/// effect.
+/// effect. Leaves out those that the environment of either process sets.
 pub fn differs(roots: &Roots, on_disk: &Resolved) -> Vec<(String, String, String)> {
     let Some((_, in_force)) = in_force(roots) else { return Vec::new() };
-    let values = |key: &str| Some((&on_disk.get(key)?.0, &in_force.get(key)?.0));
+    let text = read_bounded(&roots.settings_in_force()).ok().flatten().unwrap_or_default();
+    // The file has the origin of each value as a comment.
+    let by_agents_environment = |origin: &SettingOrigin| {
+        let SettingOrigin::File { line, .. } = origin else { return false };
+        let mark = SettingOrigin::Environment { name: "" }.to_string();
+        text.lines().nth(line.saturating_sub(1)).is_some_and(|line| line.contains(&mark))
+    };
     KEYS.iter()
         .filter_map(|key| {
-            let (disk, force) = values(key.path)?;
-            (disk != force).then(|| (key.path.to_owned(), disk.to_string(), force.to_string()))
+            let ((disk, here), (force, there)) = (on_disk.get(key.path)?, in_force.get(key.path)?);
+            let by_environment =
+                matches!(here, SettingOrigin::Environment { .. }) || by_agents_environment(there);
+            (disk != force && !by_environment)
+                .then(|| (key.path.to_owned(), disk.to_string(), force.to_string()))
         })
         .collect()
 }
@@ -57,4 +67,38 @@ fn space(roots: &Roots) -> Option<Space> {
         free_files: if space.f_files == 0 { u64::MAX } else { space.f_favail },
         read_only: space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{layers::Layers, show::effective};
+
+    #[test]
+    fn settings_of_an_environment_do_not_differ_from_those_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        fs::create_dir_all(roots.runtime()).unwrap();
+        let resolved = |file: &str, verbosity: Option<&str>| {
+            let mut layers = Layers::defaults();
+            layers.take_toml(Path::new("/etc/wasp-agent/wasp-agent.toml"), file);
+            layers.take_environment(|name| {
+                verbosity.filter(|_| name == "VERBOSITY").map(str::to_owned)
+            });
+            layers.resolved().unwrap()
+        };
+        let keys = |on_disk: &Resolved, force: &Resolved| -> Vec<String> {
+            fs::write(roots.settings_in_force(), effective(force)).unwrap();
+            differs(&roots, on_disk).into_iter().map(|(key, ..)| key).collect()
+        };
+        let (resync, follow) = ("limits.resync-seconds = 20", "limits.follow-seconds = 3");
+        assert_eq!(keys(&resolved(resync, None), &resolved(resync, Some("3"))), [""; 0]);
+        assert_eq!(keys(&resolved(resync, Some("3")), &resolved(resync, None)), [""; 0]);
+        assert_eq!(
+            keys(&resolved(follow, None), &resolved(resync, Some("3"))),
+            ["limits.resync-seconds", "limits.follow-seconds"]
+        );
+    }
 }
