@@ -139,7 +139,12 @@ fn the_agent_serves_its_metrics_on_a_socket_and_leaves_nothing() {
 
     assert_eq!(agent.stop().0, Some(0));
     assert!(!host.path(SOCKET).exists());
-    assert!(!host.path(TEXTFILE).exists(), "what is old is not taken for new");
+    let left = fs::read_to_string(host.path(TEXTFILE)).unwrap();
+    assert_eq!(left.lines().count(), 3, "what is old is not taken for new: {left}");
+    assert!(left.contains("\nwasp_agent_published_timestamp_seconds "), "{left}");
+    assert_promtool_likes(&left);
+    assert!(Agent::command(&host, &["cleanup"]).status().unwrap().success());
+    assert!(!host.path(TEXTFILE).exists());
 }
 
 #[test]

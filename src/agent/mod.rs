@@ -280,7 +280,7 @@ impl<E: Effects> Agent<E> {
         self.wake_all(&mut events).await;
         messages::Stopping.emit(format_args!("stopping; limits do not change"));
         self.history_ends();
-        self.publisher.textfile.remove(&self.effects, &self.roots);
+        self.publisher.end(&self.effects, &self.roots);
         let Self { effects, guards_settings, .. } = self;
         effects.end(guards_settings).await
     }

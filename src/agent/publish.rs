@@ -103,8 +103,19 @@ impl Textfile {
         health.problem(Trouble::Textfile, failed);
     }
 
-    /// Removes the file, so that old values do not look current.
-    pub(super) fn remove(&mut self, effects: &impl Effects, roots: &Roots) {
+    /// Leaves only the time of the last publication in the file: old values must not look current, and an
+    /// alert must know that an agent has been here.
+    fn leave_time(&mut self, effects: &impl Effects, roots: &Roots, published: &Published) {
+        let Some(file) = self.written.clone() else { return };
+        let left = metrics::last_published(published)
+            .map_err(io::Error::other)
+            .and_then(|text| effects.publish(&roots.path(&file), &text, 0o644));
+        if left.is_err() {
+            self.remove(effects, roots);
+        }
+    }
+
+    fn remove(&mut self, effects: &impl Effects, roots: &Roots) {
         if let Some(file) = self.written.take()
             && let Err(error) = effects.remove_file(&roots.path(&file))
         {
@@ -115,6 +126,14 @@ impl Textfile {
 }
 
 impl Publisher {
+    /// Ends the publication in files that outlive the agent.
+    pub(super) fn end(&mut self, effects: &impl Effects, roots: &Roots) {
+        let latest = self.latest.borrow().clone();
+        if let Some(published) = latest {
+            self.textfile.leave_time(effects, roots, &published);
+        }
+    }
+
     /// Returns the time of the next publication.
     pub(super) fn next(&self, has_news: bool) -> Option<SinceStart> {
         (self.stale || has_news).then_some(self.next)

@@ -10,7 +10,7 @@ use crate::{
     errors::FileError,
     history,
     model::{runtime::Runtime, unknown::sentence},
-    observe::{crio, hooks::USUAL_FOLDERS},
+    observe::{crio, hooks::USUAL_FOLDERS, published::in_force, settings::load},
     roots::Roots,
     state::{self, Cleanup, StateContent},
 };
@@ -43,6 +43,12 @@ pub(crate) fn cleanup(roots: &Roots) -> anyhow::Result<()> {
         }
     }
     tried(remove(roots, Path::new(history::FOLDER)));
+    let (in_force, on_disk) = (in_force(roots), load(roots, |_| None).ok());
+    for (settings, _) in in_force.into_iter().chain(on_disk) {
+        if let Some(textfile) = settings.metrics.textfile {
+            tried(remove(roots, &textfile));
+        }
+    }
     for name in ["in-force.toml", "metrics.sock", "control.sock"] {
         tried(remove(roots, &Path::new("/run/wasp-agent").join(name)));
     }

@@ -44,6 +44,13 @@ pub fn prometheus(published: &Published) -> Result<String, fmt::Error> {
     Ok(older(&open_metrics(published)?))
 }
 
+/// Formats only the time of `published`, for the file of an agent that does not run.
+pub fn last_published(published: &Published) -> Result<String, fmt::Error> {
+    let name = format!("{PREFIX}_published_timestamp_seconds ");
+    let text = prometheus(published)?;
+    Ok(text.lines().filter(|line| line.contains(&name)).map(|line| format!("{line}\n")).collect())
+}
+
 /// In the older format, a counter's family has the name of its samples, and a unit is only part of
 /// a name.
 fn older(open_metrics: &str) -> String {

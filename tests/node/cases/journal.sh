@@ -60,4 +60,4 @@ if command -v openssl >/dev/null; then
 fi
 check "nothing of it is trouble" bash -c '! systemctl show -P StatusText wasp-agent | grep -E "metrics|textfile"'
 systemctl stop wasp-agent
-check "stopped, it leaves no old values" test ! -e "$textfile"
+is "$(grep -v '^#' "$textfile" | cut -d ' ' -f 1)" wasp_agent_published_timestamp_seconds "stopped, it leaves no old values"
