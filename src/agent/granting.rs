@@ -17,18 +17,18 @@ pub(super) struct Granting {
     pub(super) kubelet_was_read: bool,
     /// The swap that the kubelet shares out.
     pub(super) kubelet_swap: KubeletSwap,
-    /// The swap, in bytes, that the current grants are shares of.
-    pub(super) granted_from_bytes: u64,
+    /// The node as the program counts it whose grants are in effect.
+    pub(super) granted_from: NodeMemory,
 }
 
 impl Granting {
-    pub(super) fn new(configured: (Grants, GrantSettings), swap_bytes: u64) -> Self {
+    pub(super) fn new(configured: (Grants, GrantSettings), node: NodeMemory) -> Self {
         Self {
             configured,
             kubelet: Kubelet::default(),
             kubelet_was_read: false,
             kubelet_swap: KubeletSwap::default(),
-            granted_from_bytes: swap_bytes,
+            granted_from: node,
         }
     }
 
@@ -38,6 +38,7 @@ impl Granting {
             return (node, true);
         }
         let (swap_bytes, certain) = self.kubelet_swap.bytes(node.swap_bytes);
-        (NodeMemory { swap_bytes, ..node }, certain)
+        let ram_bytes = self.kubelet_swap.ram_bytes(node.ram_bytes);
+        (NodeMemory { swap_bytes, ram_bytes, ..node }, certain)
     }
 }

@@ -29,7 +29,6 @@ use crate::{
     },
     messages,
     model::{
-        host::NodeMemory,
         kubelet::{KubeletConfig, Teller},
         origin::Origins,
         plain::plain,
@@ -318,7 +317,8 @@ impl<E: Effects> Agent<E> {
                 None
             }
         });
-        self.granting.kubelet_swap.kubelet_is(process, self.node.swap_bytes, self.now());
+        let now = self.now();
+        self.granting.kubelet_swap.kubelet_is(process, &self.node, now);
         self.grants_now(in_force(self.granting.configured.clone(), config.as_ref()));
         let known = config.as_ref().map(acted_on).unwrap_or_default();
         if self.publisher.kubelet != known {
@@ -423,13 +423,12 @@ impl<E: Effects> Agent<E> {
     /// Checks if the kubelet counts the node's current swap, or an earlier amount.
     pub(super) fn check_kubelet_swap(&mut self) {
         let by_kubelet = self.settings.grants == Grants::Kubelet;
-        let (NodeMemory { swap_bytes, .. }, _) =
-            self.granting.granted_from(self.settings.grants, self.node);
-        if self.granting.granted_from_bytes != swap_bytes {
-            self.granting.granted_from_bytes = swap_bytes;
+        let (counted, _) = self.granting.granted_from(self.settings.grants, self.node);
+        if self.granting.granted_from != counted {
+            self.granting.granted_from = counted;
             self.everything_is_dirty();
         }
-        let outdated = self.granting.kubelet_swap.is_outdated(self.node.swap_bytes);
+        let outdated = self.granting.kubelet_swap.is_outdated(&self.node);
         self.health.problem(Trouble::KubeletSwap, outdated.filter(|_| by_kubelet));
     }
 

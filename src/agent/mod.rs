@@ -143,7 +143,7 @@ impl<E: Effects> Agent<E> {
         Ok(Self {
             system: system(&roots),
             roots,
-            granting: Granting::new((settings.grants, settings.grant.clone()), node.swap_bytes),
+            granting: Granting::new((settings.grants, settings.grant.clone()), node),
             // Until the kubelet's configuration is read.
             settings: Settings { grants: Grants::Auto, ..settings },
             effects,

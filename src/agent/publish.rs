@@ -247,6 +247,8 @@ impl<E: Effects> Agent<E> {
             active: reading.active,
             critical: reading.critical,
         });
+        let counted = (self.settings.grants == Grants::Kubelet)
+            .then(|| self.granting.granted_from(self.settings.grants, self.node).0);
         let in_flight = self.eviction.in_flight().iter().map(|pod| published::InFlightStatus {
             uid: pod.uid.to_string(),
             pod: format!("{}/{}", pod.namespace, pod.name),
@@ -300,9 +302,8 @@ impl<E: Effects> Agent<E> {
             hook: published::Hook { file: self.installed.file() },
             kubelet: published::KubeletStatus {
                 grants: self.settings.grants.word().to_owned(),
-                swap_bytes: (self.settings.grants == Grants::Kubelet).then(|| {
-                    self.granting.granted_from(self.settings.grants, self.node).0.swap_bytes
-                }),
+                swap_bytes: counted.map(|node| node.swap_bytes),
+                ram_bytes: counted.map(|node| node.ram_bytes),
                 ..self.publisher.kubelet.clone()
             },
             api: self.api.published(self.pods.len()),

@@ -292,11 +292,9 @@ pub fn as_in_force(
         return (in_force, node, true);
     }
     let counted = running.and_then(|kubelet| kubelet.swap_bytes);
-    (
-        in_force,
-        NodeMemory { swap_bytes: counted.unwrap_or(node.swap_bytes), ..node },
-        counted.is_some(),
-    )
+    let swap_bytes = counted.unwrap_or(node.swap_bytes);
+    let ram_bytes = running.and_then(|kubelet| kubelet.ram_bytes).unwrap_or(node.ram_bytes);
+    (in_force, NodeMemory { swap_bytes, ram_bytes, ..node }, counted.is_some())
 }
 
 /// Describes settings of grants that have no effect, or another than intended.

@@ -1,10 +1,11 @@
-//! Tracks the swap that the kubelet counts. The kubelet reads the node's swap once, when it starts,
-//! and LimitedSwap grants shares of that: swap added later counts only after a restart of the
-//! kubelet.
+//! Tracks the swap and the RAM that the kubelet counts. The kubelet reads both once, when it starts, and
+//! LimitedSwap grants shares of that: what is added later counts only after a restart of the kubelet.
+//!
+//! Source: Kubernetes `pkg/kubelet/kubelet.go` (`setCachedMachineInfo`).
 
 use std::time::Duration;
 
-use crate::model::{clock::SinceStart, swap::human_bytes};
+use crate::model::{clock::SinceStart, host::NodeMemory, swap::human_bytes};
 
 /// A kubelet reports its swap to the API server within this time after its start.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
@@ -18,18 +19,22 @@ pub struct KubeletSwap {
     noticed: Option<SinceStart>,
     /// All swap of the node at that moment, in bytes.
     was_on: u64,
+    /// The node's RAM at that moment, in bytes.
+    had_ram: u64,
     /// `status.nodeInfo.swap.capacity` of the Node (Kubernetes 1.34 and later), in bytes.
     told: Option<u64>,
 }
 
 impl KubeletSwap {
-    /// Records the PID of the running kubelet; `swap_bytes` is the node's swap now.
-    pub fn kubelet_is(&mut self, process: Option<u32>, swap_bytes: u64, now: SinceStart) {
+    /// Records the PID of the running kubelet; `node` is the node now.
+    pub fn kubelet_is(&mut self, process: Option<u32>, node: &NodeMemory, now: SinceStart) {
         if self.process == Some(process) {
             return;
         }
         let noticed = self.process.map(|_| now);
-        *self = Self { process: Some(process), noticed, was_on: swap_bytes, told: None };
+        let (was_on, had_ram) = (node.swap_bytes, node.ram_bytes);
+        let process = Some(process);
+        *self = Self { process, noticed, was_on, had_ram, told: None };
     }
 
     /// Records the swap that the Node object reports now.
@@ -38,6 +43,11 @@ impl KubeletSwap {
         if is_of_this_kubelet && bytes.is_some() {
             self.told = bytes;
         }
+    }
+
+    /// Returns the RAM that the kubelet counts, in bytes. `node_bytes` is the node's RAM now.
+    pub fn ram_bytes(&self, node_bytes: u64) -> u64 {
+        self.process.flatten().map_or(node_bytes, |_| self.had_ram)
     }
 
     /// Returns the bytes, and true if they are certain. `node_bytes` is all swap of the node now.
@@ -49,16 +59,19 @@ impl KubeletSwap {
         }
     }
 
-    /// Describes the problem if the kubelet sets the limits and counts less swap than the node has.
-    pub fn is_outdated(&self, node_bytes: u64) -> Option<String> {
-        let (counted, _) = self.bytes(node_bytes);
-        (counted != node_bytes).then(|| {
+    /// Describes the problem if the kubelet sets the limits and counts other swap or RAM than the node
+    /// has.
+    pub fn is_outdated(&self, node: &NodeMemory) -> Option<String> {
+        let swap = ("swap", self.bytes(node.swap_bytes).0, node.swap_bytes);
+        let ram = ("RAM", self.ram_bytes(node.ram_bytes), node.ram_bytes);
+        let differs = [swap, ram].into_iter().find(|(_, counted, has)| counted != has);
+        differs.map(|(what, counted, has)| {
             format!(
-                "the kubelet counts {} of swap, the node has {}: the kubelet reads it only when \
+                "the kubelet counts {} of {what}, the node has {}: the kubelet reads it only when \
                  it starts, and sets limits from that value; restart the kubelet (systemctl \
                  restart kubelet)",
                 human_bytes(counted),
-                human_bytes(node_bytes)
+                human_bytes(has)
             )
         })
     }
@@ -78,28 +91,47 @@ mod tests {
     fn swap_that_comes_later_does_not_count_until_the_kubelet_restarts() {
         let mut swap = KubeletSwap::default();
         assert_eq!(swap.bytes(GIB), (GIB, false));
-        swap.kubelet_is(None, GIB, at(0));
+        swap.kubelet_is(None, &node(GIB), at(0));
         assert_eq!(swap.bytes(2 * GIB), (2 * GIB, false), "no kubelet is seen");
-        swap.kubelet_is(Some(7), 0, at(10));
+        swap.kubelet_is(Some(7), &node(0), at(10));
         assert_eq!(swap.bytes(GIB), (0, false));
-        swap.kubelet_is(Some(7), GIB, at(20));
+        swap.kubelet_is(Some(7), &node(GIB), at(20));
         assert_eq!(swap.bytes(GIB), (0, false));
-        let text = swap.is_outdated(GIB).unwrap();
+        let text = swap.is_outdated(&node(GIB)).unwrap();
         assert!(text.contains("counts 0 B of swap, the node has 1.0 GiB"), "{text}");
-        swap.kubelet_is(Some(9), GIB, at(30));
+        swap.kubelet_is(Some(9), &node(GIB), at(30));
         assert_eq!(swap.bytes(GIB), (GIB, false));
-        assert_eq!(swap.is_outdated(GIB), None);
+        assert_eq!(swap.is_outdated(&node(GIB)), None);
+    }
+
+    /// A node with 8 GiB of RAM.
+    fn node(swap_bytes: u64) -> NodeMemory {
+        NodeMemory { ram_bytes: 8 * GIB, swap_bytes, page_bytes: 4096 }
+    }
+
+    #[test]
+    fn ram_that_is_added_later_does_not_count_until_the_kubelet_restarts() {
+        let grown = NodeMemory { ram_bytes: 16 * GIB, ..node(GIB) };
+        let mut swap = KubeletSwap::default();
+        assert_eq!(swap.ram_bytes(16 * GIB), 16 * GIB, "no kubelet is seen");
+        swap.kubelet_is(Some(7), &node(GIB), at(0));
+        swap.kubelet_is(Some(7), &grown, at(10));
+        assert_eq!(swap.ram_bytes(grown.ram_bytes), 8 * GIB);
+        let text = swap.is_outdated(&grown).unwrap();
+        assert!(text.contains("counts 8.0 GiB of RAM, the node has 16.0 GiB"), "{text}");
+        swap.kubelet_is(Some(9), &grown, at(30));
+        assert_eq!(swap.is_outdated(&grown), None);
     }
 
     #[test]
     fn the_node_knows_best_but_not_of_a_kubelet_that_has_just_started() {
         let mut swap = KubeletSwap::default();
-        swap.kubelet_is(Some(7), GIB, at(0));
+        swap.kubelet_is(Some(7), &node(GIB), at(0));
         swap.node_tells(None, at(1));
         assert_eq!(swap.bytes(GIB), (GIB, false));
         swap.node_tells(Some(0), at(1));
         assert_eq!(swap.bytes(GIB), (0, true), "it was there before the agent");
-        swap.kubelet_is(Some(9), GIB, at(100));
+        swap.kubelet_is(Some(9), &node(GIB), at(100));
         swap.node_tells(Some(0), at(130));
         assert_eq!(swap.bytes(GIB), (GIB, false), "that may be of the kubelet before");
         swap.node_tells(Some(GIB / 2), at(160));

@@ -84,6 +84,9 @@ pub struct KubeletStatus {
     /// The swap that the kubelet counts, if it grants.
     #[serde(default)]
     pub swap_bytes: Option<u64>,
+    /// The RAM that the kubelet counts, if it grants.
+    #[serde(default)]
+    pub ram_bytes: Option<u64>,
     /// Its minor version, 36 for v1.36.2, if it is known.
     #[serde(default)]
     pub minor: Option<u32>,
