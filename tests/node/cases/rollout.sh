@@ -25,7 +25,7 @@ apply_ignition() {
 }
 
 right() { # FOLDER OF THE PROGRAMS
-    check "boot $BOOT: the kubelet runs" systemctl -q is-active kubelet
+    eventually 120 "boot $BOOT: the kubelet runs" systemctl -q is-active kubelet
     is "$(</run/kubelet-saw)" "swap=$file slice=0 agent=active hook=$1/wasp-hook" "when it started it found swap, protection, hook and agent"
     is "$(readlink "/proc/$(agent_pid)/exe")" "$1/wasp-agent" "the agent is the one in $1"
     is "$(stat -c %s $file)" "$(mib 300)" "the swapfile has the size of the MachineConfig"
@@ -104,7 +104,7 @@ UNIT
         ;;
     5)
         right_but_for_the_package() { [[ $(</run/kubelet-saw) == "swap=$file slice=0 agent=active hook=/usr/local/bin/wasp-hook" ]]; }
-        check "boot $BOOT: a package of another checksum is not installed, and what was there runs" right_but_for_the_package
+        eventually 120 "boot $BOOT: a package of another checksum is not installed, and what was there runs" right_but_for_the_package
         like "$(journalctl -q -u wasp-agent-install -o cat)" 'FAILED' "which the journal says"
         is "$(find /var/lib/wasp-agent -name 'install.*')" "" "and leaves nothing"
         ;;
