@@ -20,7 +20,7 @@ only_ours() { is "$(awk 'NR > 1 { sub(/\.next$/, "", $1); print $1 }' /proc/swap
 hog() {
     systemd-run -q --unit hog -p Slice=user.slice -p MemoryMax=64M bash -c \
         "(tr '\0' x </dev/zero | head -c $1M; sleep 9999) | dd bs=$(($1 + 1))M count=1 iflag=fullblock of=/dev/null"
-    eventually 60 "a process has $(($1 - 64)) MiB in swap" hog_swapped $(($1 - 70))
+    eventually 180 "a process has $(($1 - 64)) MiB in swap" hog_swapped $(($1 - 70))
 }
 hog_swapped() { (($(<$cgroups/user.slice/hog.service/memory.swap.current) > $(mib "$1"))); }
 
