@@ -59,11 +59,13 @@ fn cgroup(host: &FakeHost, number: usize) -> String {
     pod
 }
 
-fn awaited(host: &FakeHost, file: &str) -> String {
+/// Returns the file's text once the agent has written at least `length` bytes. Each of its writes adds to
+/// a plain file.
+fn awaited(host: &FakeHost, file: &str, length: usize) -> String {
     let start = Instant::now();
     loop {
         let text = fs::read_to_string(host.path(file)).unwrap();
-        if !text.is_empty() {
+        if text.len() >= length {
             return text;
         }
         assert!(start.elapsed() < PATIENCE, "nothing is written to {file}");
@@ -84,8 +86,9 @@ fn the_kernel_is_asked_for_cold_memory_of_pods_that_take_part() {
     let agent = Agent::start(&host);
     // 1 % of the memory above the floor, in writes of at most 1 MiB; a plain file accepts every
     // word of the probe.
-    let text = awaited(&host, &format!("{idle}/memory.reclaim"));
-    assert!(text.starts_with("0 swappiness=11048576 swappiness=200"), "{text}");
+    let first = "0 swappiness=11048576 swappiness=200";
+    let text = awaited(&host, &format!("{idle}/memory.reclaim"), first.len());
+    assert!(text.starts_with(first), "{text}");
     let spared = fs::read_to_string(host.path(&format!("{spared}/memory.reclaim"))).unwrap();
     assert_eq!(spared, "", "the exempt pod is left alone");
     let (code, log) = agent.stop();
