@@ -188,9 +188,12 @@ fn what_would_hurt_is_refused_before_anything_is_changed() {
         "150 ",
         "memoryOvercommitPercentage of HyperConverged is 150",
     );
-    let cluster = Cluster::new("4.18");
-    cluster.set("hyperconverged-answer", "150 ");
-    cluster.succeeds("the operator of 4.18 has no DaemonSet");
+    with(
+        "4.18",
+        "hyperconverged-answer",
+        "150 ",
+        "is 150: from OpenShift 4.20 on, the operator deploys",
+    );
     for answer in ["100 ", " ", "150 swap-enable", "150 x,swap-enable", "150 true"] {
         let cluster = Cluster::new("4.22");
         cluster.set("hyperconverged-answer", answer);

@@ -82,8 +82,8 @@ enum OnNode {
     },
     /// Restore the settings that the protected slices and services had before the agent changed them
     Unprotect,
-    /// Remove the OCI hook, the agent's files in /run and the node's history; limits and swap do not
-    /// change
+    /// Remove the OCI hook, the agent's files in /run, the file of metrics.textfile and the node's history;
+    /// limits and swap do not change
     Cleanup,
     /// Check whether this host can overcommit memory safely, and print how to fix each problem.
     /// Also works before the installation. Exit status 1: warnings; 2: failures

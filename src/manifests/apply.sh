@@ -227,8 +227,9 @@ if [ -e "$here/60-hyperconverged.yaml" ]; then
         ;;
     *)
         [ "${percent:-100}" -le 100 ] || case $version in
-        # Its operator has no DaemonSet: the percentage only divides the requests of VMs.
-        4.1[0-9].*) echo "memoryOvercommitPercentage of HyperConverged is $percent. 60-hyperconverged.yaml replaces it." ;;
+        4.1[0-9].*) fail \
+            "memoryOvercommitPercentage of HyperConverged is $percent: from OpenShift 4.20 on, the operator deploys the" \
+            "DaemonSet wasp-agent for that. Set it to 100, then run this script again; 60-hyperconverged.yaml has the percentage." ;;
         *) fail \
             "memoryOvercommitPercentage of HyperConverged is $percent: above 100 the operator deploys the" \
             "DaemonSet wasp-agent. Set it to 100, then run this script again; 60-hyperconverged.yaml has the percentage." ;;

@@ -78,6 +78,10 @@ fn without_a_readable_ledger_provision_makes_the_swap_but_removes_none() {
         assert!(err.contains(warning), "{err}");
         assert!(err.contains("swap that was provisioned elsewhere stays"), "{err}");
         assert!(err.contains("would make a swapfile of 2.0 GiB"), "{err}");
+        host.write("/etc/wasp-agent/wasp-agent.toml", "");
+        let (code, _, err) = run(&host, &["provision"]);
+        assert!(code == 0 && err.contains(warning), "without swap: {err}");
+        host.write("/etc/wasp-agent/wasp-agent.toml", file);
         let (code, _, err) = run(&host, &["deprovision", "--dry-run"]);
         assert!(code != 0 && err.contains(warning), "{err}");
     }

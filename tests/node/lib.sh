@@ -202,7 +202,7 @@ start_apiserver() {
     start=$(now_ms)
     systemctl start test-apiserver
     until apiserver_answers; do
-        if (($(now_ms) - start > 30000)); then
+        if (($(now_ms) - start > 90000)); then
             note "the API server does not answer"
             return 1
         fi

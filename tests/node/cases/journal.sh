@@ -36,11 +36,12 @@ note "without an ID: $(head -n 3 <<<"$without")"
 is "$(journalctl -q -o json _SYSTEMD_UNIT=wasp-agent.service _TRANSPORT=journal | jq -r 'select(.MESSAGE_ID == null) | .MESSAGE' | head -n 3)" "" \
     "no message of the agent lacks its ID"
 
+cp "$config" /tmp/in-force.toml
 configure 'nonsense = 1'
 systemctl reload wasp-agent || true
 refused() { [[ -n $(entries "New settings are rejected") ]]; }
 eventually 10 "a refused reload has its own" refused
-rm "$config"
+cp /tmp/in-force.toml "$config"
 
 scrape() {
     perl -MIO::Socket::UNIX -e 'my $s = IO::Socket::UNIX->new("/run/wasp-agent/metrics.sock") or die "$!\n";

@@ -752,8 +752,8 @@ pub const KEYS: &[Key] = &[
         default: Default::Text(""),
         environment: None,
         help: "A file to which the agent writes metrics for node_exporter's textfile collector, at \
-            most every 15 s. The unit must have permission to write to its directory. The agent \
-            removes the file when it stops. \"\": none.",
+            most every 15 s. The unit must have permission to write to its directory. When the \
+            agent stops, it leaves only the time of its last publication there. \"\": none.",
     },
     Key {
         path: "log.verbosity",

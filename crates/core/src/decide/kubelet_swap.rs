@@ -64,14 +64,15 @@ impl KubeletSwap {
     pub fn is_outdated(&self, node: &NodeMemory) -> Option<String> {
         let swap = ("swap", self.bytes(node.swap_bytes).0, node.swap_bytes);
         let ram = ("RAM", self.ram_bytes(node.ram_bytes), node.ram_bytes);
-        let differs = [swap, ram].into_iter().find(|(_, counted, has)| counted != has);
+        // A balloon may change RAM by less than is shown.
+        let shown =
+            |(what, counted, has): (_, u64, u64)| (what, human_bytes(counted), human_bytes(has));
+        let differs = [swap, ram].map(shown).into_iter().find(|(_, counted, has)| counted != has);
         differs.map(|(what, counted, has)| {
             format!(
-                "the kubelet counts {} of {what}, the node has {}: the kubelet reads it only when \
-                 it starts, and sets limits from that value; restart the kubelet (systemctl \
-                 restart kubelet)",
-                human_bytes(counted),
-                human_bytes(has)
+                "the kubelet counts {counted} of {what}, the node has {has}: the kubelet reads it only \
+                 when it starts, and sets limits from that value; restart the kubelet (systemctl \
+                 restart kubelet)"
             )
         })
     }

@@ -289,6 +289,7 @@ impl Pass<'_> {
         }
         // The runtime changes limits while the container starts: that is no drift.
         let starting = self.now.since(next.since) < STARTING;
+        next.changed |= !wrong.is_empty();
         for (level, cause) in wrong {
             decision.actions.push(Action::WriteLimit {
                 owner: facts.owner.clone(),

@@ -82,12 +82,13 @@ pub fn swappiness(obstacles: &Obstacles, wanted: Option<u64>) -> Option<Problem>
         && found != wanted
     {
         let text = format!(
-            "vm.swappiness is {found}, but kernel.swappiness is {wanted}: another program has set it \
-             since (TuneD, sysctl)"
+            "vm.swappiness is {found}, but kernel.swappiness is {wanted}: wasp-swap has not set it, or \
+             another program has changed it since (TuneD, sysctl)"
         );
         let places = "/etc/tuned /usr/lib/tuned /etc/sysctl.d";
         let remedy = vec![
             "systemctl restart wasp-swap".to_owned(),
+            "systemctl status wasp-swap".to_owned(),
             format!("# if it changes again, change it there too: grep -rs swappiness {places}"),
         ];
         return Some(Problem::new(Trouble::Swappiness, text).with_remedy(remedy));

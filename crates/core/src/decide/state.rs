@@ -43,6 +43,8 @@ pub struct LimitState {
     pub(super) pod: Option<PodUid>,
     /// Inodes of the cgroups whose limit the agent has set.
     pub(super) seen: Vec<u64>,
+    /// The agent has changed the limit, and not only found it right.
+    pub(super) changed: bool,
     pub(super) since: SinceStart,
     /// A thorough pass found it, so it may have been there for long.
     pub(super) was_there: bool,
@@ -182,6 +184,7 @@ impl LimitState {
     pub(super) fn new(grant: Grant, target: SwapMax, now: SinceStart) -> Self {
         Self {
             seen: Vec::new(),
+            changed: false,
             since: now,
             was_there: false,
             grant,

@@ -95,23 +95,25 @@ pub async fn evict(
             classify(&refusal, victim.ranked.launcher)
         }
     };
-    // KubeVirt since 1.3 shows each migration on the launcher.
-    let shows = !victim.ranked.launcher || before.shows_migrations;
     match answer {
         EvictionAnswer::Unknown { text } => {
             let found = look_after(&client, settings, victim, &before).await;
             found.unwrap_or_else(|seen| match seen {
-                true if shows => EvictionAnswer::Busy {
+                // KubeVirt may have put the VM into its queue of migrations, which shows nothing yet.
+                true if !victim.ranked.launcher => EvictionAnswer::Busy {
                     retry_after,
                     text: format!("{text}; the pod still exists"),
                 },
                 _ => EvictionAnswer::Unknown { text },
             })
         }
-        // Without its webhook, KubeVirt's budget refuses, but no migration begins.
-        EvictionAnswer::Migrating { text } if shows && text.contains(KUBEVIRT_BUDGET) => {
+        // KubeVirt since 1.3 shows each migration on the launcher when it begins. It may wait for others, or
+        // never begin: without its webhook, KubeVirt's budget refuses all the same.
+        EvictionAnswer::Migrating { text }
+            if before.shows_migrations && text.contains(KUBEVIRT_BUDGET) =>
+        {
             let found = look_after(&client, settings, victim, &before).await;
-            found.unwrap_or(EvictionAnswer::Budget { retry_after, text })
+            found.unwrap_or(EvictionAnswer::Unknown { text })
         }
         answer => answer,
     }

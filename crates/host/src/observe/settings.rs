@@ -143,6 +143,10 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, UnreadError> {
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>());
     match listed {
         Err(_) if is_missing(folder) => Ok(Vec::new()),
+        // As for a file: a link to it masks the directory.
+        Err(_) if fs::canonicalize(folder).is_ok_and(|real| real == Path::new("/dev/null")) => {
+            Ok(Vec::new())
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(UnreadError::Dangling(fs::read_link(folder)?))
         }

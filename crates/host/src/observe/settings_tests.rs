@@ -216,6 +216,9 @@ fn a_directory_of_drop_ins_that_cannot_be_listed_is_a_problem() {
     fs::remove_file(&drop_ins).unwrap();
     symlink("/nowhere", &drop_ins).unwrap();
     assert!(problems().contains("it is a link to /nowhere, which does not exist"), "a link");
+    fs::remove_file(&drop_ins).unwrap();
+    symlink("/dev/null", &drop_ins).unwrap();
+    assert_eq!(problems(), "", "masked");
     fs::remove_dir_all(&agent).unwrap();
     fs::write(&agent, "").unwrap();
     assert!(problems().contains("wasp-agent.toml: cannot be read: Not a directory"), "no place");

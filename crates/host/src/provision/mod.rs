@@ -145,8 +145,7 @@ impl Provisioning<'_> {
         let swap = &settings.swap;
         let wanted = self.wanted(node);
         if wanted.is_none() && swap.kind != SwapKind::Partition {
-            let before = StateFile::<Provisioned>::new(roots).load()?.unwrap_or_default();
-            for area in before.areas {
+            for area in self.earlier().unwrap_or_default().areas {
                 messages::ProvisionDiffers.emit(format_args!(
                     "no swap is configured (overcommit-percent, swap.size), but {} was \
                      provisioned earlier: `wasp-agent deprovision` removes it",
@@ -164,25 +163,13 @@ impl Provisioning<'_> {
             // Swap that was provisioned elsewhere stays until the new one exists.
             return Ok(plan);
         }
-        let ledger = StateFile::<Provisioned>::new(roots);
-        let mut before = match ledger.load() {
-            Ok(before) => before.unwrap_or_default(),
-            // The label identifies swap of ours too. Only the places of earlier swap are unknown.
-            Err(error) => {
-                messages::ProvisionStep.emit_at(
-                    messages::LogLevel::Warn,
-                    format_args!("{error}; swap that was provisioned elsewhere stays"),
-                );
-                self.carry_out(&plan, node.page_bytes).map_err(|(_, error)| error)?;
-                return Ok(plan);
-            }
-        };
         let now = OwnArea { kind: swap.kind, path: swap.path.clone() };
-        before.areas.retain(|area| *area != now);
-        before.areas.push(now.clone());
-        if !self.dry_run {
+        let mut before = self.earlier();
+        if let Some(before) = &mut before {
+            before.areas.retain(|area| *area != now);
+            before.areas.push(now.clone());
             // Record it as ours before it is made, so that it can be undone after an interruption.
-            ledger.save(&before)?;
+            self.record(before)?;
         }
         let plan = match self.carry_out(&plan, node.page_bytes) {
             Ok(()) => plan,
@@ -193,13 +180,31 @@ impl Provisioning<'_> {
                 anew
             }
         };
-        before.areas.retain(|area| *area != now);
-        let kept = self.retire_all(&mut before.areas, node.page_bytes)?;
-        if !self.dry_run {
+        let mut kept = None;
+        if let Some(before) = &mut before {
+            before.areas.retain(|area| *area != now);
+            kept = self.retire_all(&mut before.areas, node.page_bytes)?;
             before.areas.push(now);
-            ledger.save(&before)?;
+            self.record(before)?;
         }
         Ok(ProvisionPlan { kept: plan.kept.or(kept), ..plan })
+    }
+
+    /// Returns the swap that was provisioned before; `None` if its record cannot be read. Swap of ours is
+    /// known by its label too: only the places of earlier swap are unknown then.
+    fn earlier(&self) -> Option<Provisioned> {
+        let loaded = StateFile::<Provisioned>::new(self.roots).load();
+        let warn = |error: &FileError| {
+            messages::ProvisionStep.emit_at(
+                messages::LogLevel::Warn,
+                format_args!("{error}; swap that was provisioned elsewhere stays"),
+            );
+        };
+        loaded.inspect_err(warn).ok().map(Option::unwrap_or_default)
+    }
+
+    fn record(&self, areas: &Provisioned) -> Result<(), FileError> {
+        if self.dry_run { Ok(()) } else { StateFile::new(self.roots).save(areas) }
     }
 
     /// Returns a plan for a well-formed swapfile of the agent's that the kernel rejects; `None` if

@@ -39,6 +39,7 @@ const MOST_TIMES: usize = 16;
 pub struct Workload {
     /// UID of the controller. A VM has `namespace/name` instead: each of its starts makes a new
     /// VirtualMachineInstance (KubeVirt `SetupVMIFromVM`).
+    #[serde(alias = "uid")]
     pub key: String,
     /// `namespace/name` of the controller.
     pub name: String,
@@ -301,6 +302,12 @@ mod tests {
         let kept: Workloads =
             serde_json::from_str(&serde_json::to_string(&workloads).unwrap()).unwrap();
         assert_eq!(kept.often(at(221)), [("default/web", MOST_TIMES)], "by the next agent too");
+    }
+
+    #[test]
+    fn the_name_of_the_key_in_an_earlier_file_is_read() {
+        let before = r#"{"uid":"u","name":"default/web","vm":false}"#;
+        assert_eq!(serde_json::from_str::<Workload>(before).unwrap().key, "u");
     }
 
     #[test]

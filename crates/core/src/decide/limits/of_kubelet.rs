@@ -49,7 +49,7 @@ impl Pass<'_> {
             let grant = pod_grant(&self.settings.grant, &self.node, pod);
             let facts = LimitFacts::from(facts);
             let known = state.forget(&facts.owner);
-            let before = known.as_ref().map(|known| (known.differs, known.target));
+            let before = known.as_ref().map(|known| (known.differs, known.target, known.changed));
             let mut next = self.next(&facts, grant, known);
             self.lift(&facts, before, &mut next, decision);
             state.insert(&facts.owner, next);
@@ -168,11 +168,12 @@ impl Pass<'_> {
 
     /// The kubelet never limits a pod's cgroup. So such a limit is from an earlier agent mode, or
     /// from another program. For the latter, the agent makes as many repairs as for a container's
-    /// limit, and none without `limits.repair`. `before` has `differs` and `target` of the last pass.
+    /// limit, and none without `limits.repair`. `before` has `differs` and `target` of the last pass, and
+    /// true if the agent has set that target.
     fn lift(
         &self,
         facts: &LimitFacts<'_>,
-        before: Option<(bool, SwapMax)>,
+        before: Option<(bool, SwapMax, bool)>,
         next: &mut LimitState,
         decision: &mut Decision,
     ) {
@@ -186,8 +187,8 @@ impl Pass<'_> {
         if level.swap_max == SwapMax::Max {
             return;
         }
-        let (differed, target) = before.unwrap_or((false, SwapMax::Max));
-        let is_ours = target.as_kernel_shows(self.node.page_bytes) == level.swap_max;
+        let (differed, target, was_set) = before.unwrap_or((false, SwapMax::Max, false));
+        let is_ours = was_set && target.as_kernel_shows(self.node.page_bytes) == level.swap_max;
         if !self.settings.limits.repair && !is_ours {
             next.differs = true;
             if !differed {

@@ -285,6 +285,17 @@ fn without_repair_a_limit_that_the_agent_has_set_on_a_pod_is_lifted_when_the_kub
 }
 
 #[test]
+fn a_limit_on_a_pod_that_was_found_before_the_mode_was_known_is_not_the_agents() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.limits.repair = false;
+    case.settings.grants = Grants::Auto;
+    let limited = [slice("a", bytes(100 * MIB), 0)];
+    assert_eq!(writes(&case.pass_with(&[], &limited, at(1))), []);
+    case.settings.grants = Grants::Kubelet;
+    assert_eq!(writes(&case.pass_with(&[], &limited, at(2))), []);
+}
+
+#[test]
 fn a_container_whose_request_is_not_known_is_not_compared() {
     let mut resizing = pod("a", &["- - 4Gi -"]);
     resizing.containers[0].request_unknown = true;

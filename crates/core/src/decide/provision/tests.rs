@@ -190,6 +190,17 @@ fn what_is_not_ours_is_never_touched() {
 }
 
 #[test]
+fn pages_return_to_ram_only_as_far_as_the_kubelet_does_not_evict() {
+    let fits = |available_bytes: u64, kubelet_threshold_bytes: u64| {
+        let memory = MemoryFacts { kubelet_threshold_bytes, ..memory(available_bytes) };
+        super::fits(Path::new("/s"), GIB / 4, 0, &memory).is_ok()
+    };
+    // 128 MiB stay free of 2 GiB, or 2 % above the threshold.
+    assert!(fits(GIB / 4 + (128 << 20), 0) && !fits(GIB / 4 + (127 << 20), 0));
+    assert!(fits(GIB, GIB / 2) && !fits(GIB / 4 + GIB / 2, GIB / 2));
+}
+
+#[test]
 fn the_disk_keeps_its_reserve() {
     let full = place(Area::Nothing, None, 6 * GIB - 1);
     let said = plan(&full, &memory(GIB)).unwrap_err().to_string();

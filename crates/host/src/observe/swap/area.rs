@@ -186,11 +186,13 @@ pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, FileError> {
 fn holds_images(roots: &Roots, folder: &Path) -> bool {
     const PLACES: [&str; 2] = ["/var/lib/containers/storage", "/var/lib/containerd"];
     let device = |folder: &Path| std::fs::metadata(folder).map(|metadata| metadata.dev()).ok();
-    let of_images = |place: &str| {
-        let folders = Path::new(place).ancestors().map(|folder| roots.path(folder));
-        folders.into_iter().find_map(|folder| device(&folder))
-    };
-    PLACES.iter().any(|place| of_images(place) == device(folder))
+    let there: Vec<u64> = PLACES.iter().filter_map(|place| device(&roots.path(place))).collect();
+    if !there.is_empty() {
+        return device(folder).is_some_and(|device| there.contains(&device));
+    }
+    // Before the runtime has started for the first time.
+    let above = Path::new(PLACES[0]).ancestors().map(|folder| roots.path(folder));
+    above.into_iter().find_map(|folder| device(&folder)) == device(folder)
 }
 
 /// Returns the reason why this type of file system cannot hold swap; swapon(2) has the final
@@ -229,6 +231,21 @@ mod tests {
         let mut file = header.to_page(4096);
         file.resize(usize::try_from(bytes).unwrap(), 1);
         file
+    }
+
+    #[test]
+    fn images_are_on_the_file_system_of_their_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let holds = |path: &str| holds_images(&roots, &roots.path(path));
+        fs::create_dir_all(roots.path("/var/lib")).unwrap();
+        assert!(holds("/var/lib"), "there are none yet");
+        // Another file system.
+        fs::create_dir_all(roots.path("/var/lib/containers")).unwrap();
+        std::os::unix::fs::symlink("/proc", roots.path("/var/lib/containers/storage")).unwrap();
+        assert!(!holds("/var/lib"));
+        fs::create_dir_all(roots.path("/var/lib/containerd")).unwrap();
+        assert!(holds("/var/lib"));
     }
 
     /// A service may not call openat2(2).
