@@ -102,7 +102,7 @@ rest() {
 # eventually SECONDS SENTENCE COMMAND...: the command succeeds within this time; reports when it did. A
 # long wait has fewer tries: the pause grows to a tenth of the time.
 eventually() {
-    local limit=$1 sentence=$2 start took try
+    local limit=$(($1 * ${PATIENCE:-1})) sentence=$2 start took try
     shift 2
     start=$(now_ms)
     while true; do

@@ -1,6 +1,6 @@
 # Under thrash a service whose working set is protected answers, and the agent evicts in time; without protection it does not
 # suites: bookworm
-# timeout: 1200
+# timeout: 600
 . /payload/lib.sh
 swap_on 2G
 # In reality the API server is another machine, so its memory is protected here.
