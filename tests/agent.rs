@@ -555,8 +555,9 @@ fn what_happened_is_reported_after_the_agents_end() {
     assert!(output.status.success(), "{said}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let limits = &report["summary"]["limits"];
-    // A change while a container starts is no drift.
-    assert_eq!(limits["written"]["found"], 2, "{report}");
+    // A change while a container starts is no drift. On a busy machine it may have started.
+    let written = |cause: &str| limits["written"][cause].as_u64().unwrap();
+    assert_eq!(written("found") + written("drift"), 2, "{report}");
     assert!(limits["verified"].as_u64().unwrap() >= 2, "{report}");
     let outages = report["summary"]["outages"].as_array().unwrap();
     let away: Vec<_> = outages.iter().filter(|outage| outage["of"] == "agent").collect();
