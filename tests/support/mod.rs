@@ -27,7 +27,7 @@ use test_apiserver::{ApiServer, Handle, Options};
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const NODE: &str = "node-a";
 /// Long enough for a busy machine; no test waits for its end.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct FakeHost {
     folder: tempfile::TempDir,
