@@ -145,6 +145,10 @@ fn the_agent_serves_its_metrics_on_a_socket_and_leaves_nothing() {
     assert_promtool_likes(&left);
     assert!(Agent::command(&host, &["cleanup"]).status().unwrap().success());
     assert!(!host.path(TEXTFILE).exists());
+    // A directory that is configured by mistake keeps the files of others.
+    host.write(&format!("{TEXTFILE}/other.prom"), "");
+    assert!(Agent::command(&host, &["cleanup"]).status().unwrap().success());
+    assert!(host.path(TEXTFILE).join("other.prom").exists());
 }
 
 #[test]

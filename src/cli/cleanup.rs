@@ -45,7 +45,9 @@ pub(crate) fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     tried(remove(roots, Path::new(history::FOLDER)));
     let (in_force, on_disk) = (in_force(roots), load(roots, |_| None).ok());
     for (settings, _) in in_force.into_iter().chain(on_disk) {
-        if let Some(textfile) = settings.metrics.textfile {
+        // A directory that is configured by mistake holds files of others.
+        let textfile = settings.metrics.textfile.filter(|file| roots.path(file).is_file());
+        if let Some(textfile) = textfile {
             tried(remove(roots, &textfile));
         }
     }

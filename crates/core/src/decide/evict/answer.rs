@@ -119,7 +119,7 @@ const NOT_CALLED: [&str; 5] = [
     "connection refused",
     "no route to host",
     "no such host",
-    "not found",
+    "\" not found", // service "virt-api" not found
 ];
 const FAILED_MARKING: &str = "kubevirt failed marking the vmi for eviction";
 

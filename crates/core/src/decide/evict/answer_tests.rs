@@ -88,7 +88,9 @@ fn a_webhook_that_was_not_called_has_begun_nothing() {
     for (webhook, why, launcher, outcome) in [
         (kubevirt, absent, true, "busy"),
         (kubevirt, "dial tcp 10.0.0.1:443: connect: connection refused", true, "busy"),
+        (kubevirt, "service \"virt-api\" not found", true, "busy"),
         (kubevirt, "context deadline exceeded", true, "unknown"),
+        (kubevirt, "the answer was not found in time", true, "unknown"),
         // KubeVirt's webhook may have begun a migration beside the one that failed.
         ("policy.example", absent, true, "unknown"),
         ("policy.example", absent, false, "busy"),
