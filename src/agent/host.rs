@@ -21,7 +21,7 @@ use crate::{
         leftovers::remains,
         obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup, without_limit},
-        provision::{device_remedy, is_configured, shortage, shortage_remedy},
+        provision::{ProvisionRefusal, device_remedy, is_configured, shortage, shortage_remedy},
         remedy::{boot_with, set},
         rivals::{OthersSwap, daemonset, others_swap, others_watermarks},
         tunables::{Tunable, alignment, swap_not_reached},
@@ -43,7 +43,7 @@ use crate::{
         accounting::swap_control, check::swap::areas_again, crio, hooks, kubelet, node,
         obstacles::obstacles, rivals::rivals, settings::origins, tree::Changes, zoneinfo,
     },
-    provision::Provisioning,
+    provision::{Provisioning, alone::Alone},
     roots::Roots,
     state,
 };
@@ -266,7 +266,11 @@ impl<E: Effects> Agent<E> {
         };
         let refusal = match provisioning.preview() {
             Ok(None) => None,
-            Ok(Some(plan)) => plan.kept.map(|refusal| refusal.to_string()),
+            // The unit's own /dev has no disks: `late_swap` reports a device that is missing.
+            Ok(Some(plan)) => plan
+                .kept
+                .filter(|refusal| !matches!(refusal, ProvisionRefusal::NoDevice { .. }))
+                .map(|refusal| refusal.to_string()),
             Err(error) => Some(error.to_string()),
         };
         Some(match refusal {
@@ -367,9 +371,15 @@ impl<E: Effects> Agent<E> {
             }),
         );
         self.check_kubelet_swap();
-        let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
+        self.check_watermarks(memory_threshold(config.as_ref(), self.node.ram_bytes));
+    }
+
+    fn check_watermarks(&mut self, threshold: u64) {
+        // Provisioning sets the watermarks after the swap is on, and deprovisioning restores them after
+        // it is off. The next look comes later.
+        let Some(_alone) = Alone::now(&self.roots) else { return };
         let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
-        let watermarks = watermarks.filter(|_| self.node.swap_bytes > 0);
+        let watermarks = watermarks.filter(|_| !node::swap_devices(&self.roots).is_empty());
         let late = watermarks.and_then(|watermarks| {
             let (effects, roots, settings) = (&self.effects, &self.roots, &self.settings);
             self.alignment.check(effects, roots, settings, &watermarks, threshold)

@@ -182,3 +182,65 @@ fn deprovision_forgets_what_is_gone_and_leaves_what_is_not_ours() {
     assert!(!host.path("/var/lib/wasp-agent/provisioned.json").exists());
     assert!(host.path("/srv/swapfile").exists());
 }
+
+/// Regression: the agent looked between swapon(2) and the new watermarks, and restarted
+/// wasp-swap.service while an administrator stopped it.
+#[test]
+fn the_agent_aligns_no_watermarks_while_swap_is_provisioned() {
+    let host = host_for_swap();
+    host.memory(4096 * MIB, 2048 * MIB);
+    let log = || Agent::start_with(&host, &["run", "--dry-run"]).stop().1;
+    let aligns = "the kernel's watermarks do not fit the kubelet's threshold: restarting";
+    // Without swap, the watermarks do not matter, whatever the agent knew before.
+    assert!(!log().contains(aligns), "{}", log());
+    host.write(
+        "/proc/swaps",
+        "Filename Type Size Used Priority\n/dev/vdb partition 2097152 0 10\n",
+    );
+    assert!(log().contains(aligns), "{}", log());
+    let records = host.path("/var/lib/wasp-agent");
+    std::fs::create_dir_all(&records).unwrap();
+    let provisions = std::fs::File::open(&records).unwrap();
+    provisions.lock().unwrap();
+    assert!(!log().contains(aligns), "{}", log());
+    drop(provisions);
+    assert!(log().contains(aligns), "{}", log());
+}
+
+#[test]
+fn provisioning_waits_for_the_one_before_it() {
+    let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[kernel]\nswappiness = 80\n");
+    let swappiness = || std::fs::read_to_string(host.path("/proc/sys/vm/swappiness")).unwrap();
+    let records = host.path("/var/lib/wasp-agent");
+    std::fs::create_dir_all(&records).unwrap();
+    let other = std::fs::File::open(&records).unwrap();
+    for (command, after) in [("provision", "80"), ("deprovision", "60")] {
+        let before = swappiness();
+        other.lock().unwrap();
+        let mut waiting =
+            Agent::command(&host, &[command]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut said = std::io::BufReader::new(waiting.stderr.take().unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+        assert!(line.contains("waiting for another wasp-agent"), "{line}");
+        assert_eq!(swappiness(), before, "{command}");
+        other.unlock().unwrap();
+        assert!(waiting.wait().unwrap().success(), "{command}");
+        assert_eq!(swappiness(), after, "{command}");
+    }
+}
+
+/// Regression: the agent's unit has a /dev of its own, without disks.
+#[test]
+fn a_partition_that_exists_is_not_reported_as_missing() {
+    let host = host_for_swap();
+    let partition = "[swap]\nkind = \"partition\"\npath = \"/dev/vdb\"\n";
+    host.write("/etc/wasp-agent/config.d/90-swap.toml", partition);
+    let log = || Agent::start(&host).stop().1;
+    assert!(log().contains("the device of swap.path, /dev/vdb, does not exist"), "{}", log());
+    host.write("/sys/class/block/vdb/dev", "254:16\n");
+    let log = log();
+    assert!(log.contains("the node has no swap, but /dev/vdb is configured"), "{log}");
+    assert!(!log.contains("does not exist: the agent"), "{log}");
+}

@@ -1,5 +1,6 @@
 //! Provisioning: observe → decide → act for the node's swap and the kernel's settings.
 
+pub mod alone;
 pub mod awaited;
 pub mod ledger;
 mod retire;
@@ -41,6 +42,7 @@ use crate::{
     roots::Roots,
     state::StateFile,
 };
+use alone::Alone;
 use awaited::Awaited;
 use ledger::{OwnArea, Provisioned};
 
@@ -97,6 +99,7 @@ impl std::fmt::Debug for Provisioning<'_> {
 impl Provisioning<'_> {
     /// Brings swap and the kernel's settings to the configured state.
     pub fn provision(&self) -> Result<ProvisionOutcome, ProvisionError> {
+        let _alone = self.alone();
         let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)?;
         let node = node::memory(self.roots)?;
         // Remove the record first, so that the agent does not repeat a failing request.
@@ -113,6 +116,11 @@ impl Provisioning<'_> {
             Some(why) => ProvisionOutcome::Kept(why),
             None => ProvisionOutcome::AsConfigured(self.summary(node)),
         })
+    }
+
+    /// A dry run neither waits nor makes others wait.
+    fn alone(&self) -> Option<Alone> {
+        (!self.dry_run).then(|| Alone::wait(self.roots))
     }
 
     /// Records the missing device for the agent, or removes that record.

@@ -25,6 +25,11 @@ use crate::{
 impl Provisioning<'_> {
     /// Switches off and removes provisioned swap, and restores the kernel's settings.
     pub fn deprovision(&self) -> Result<ProvisionOutcome, ProvisionError> {
+        let _alone = self.alone();
+        self.remove_all()
+    }
+
+    fn remove_all(&self) -> Result<ProvisionOutcome, ProvisionError> {
         let ledger = StateFile::<Provisioned>::new(self.roots);
         let mut before = ledger.load()?.unwrap_or_default();
         let page_bytes = node::memory(self.roots)?.page_bytes;
@@ -55,13 +60,14 @@ impl Provisioning<'_> {
     /// VMs down. Restores the kernel's settings in any case, because no program adapts them from
     /// then on.
     pub fn deprovision_unused(&self) -> Result<ProvisionOutcome, ProvisionError> {
+        let _alone = self.alone();
         match node::swap_devices(self.roots).into_iter().find(|device| device.used_bytes > 0) {
             Some(device) => {
                 self.restore_kernel()?;
                 Err(ProvisionRefusal::InUse { path: device.path.into(), used: device.used_bytes }
                     .into())
             }
-            None => self.deprovision(),
+            None => self.remove_all(),
         }
     }
 
