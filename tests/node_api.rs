@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use test_apiserver::envtest::{Cluster, clusters};
 use wasp_agent::{
     act::{
+        events::{EventSubject, Note, Notes, PodReference},
         evict::evict,
-        node::{self, EventSubject, NodeApi, Note, Notes, PodReference},
+        node::{self, NodeApi},
     },
     config::settings::{Settings, TaintEffect},
     decide::{
@@ -204,7 +205,7 @@ fn the_taint_needs_other_credentials() {
 fn events_are_of_the_pod_and_the_node_and_repeats_are_counted() {
     each_cluster(async |cluster| {
         let host = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
-        let notes = Notes::new(host.client().await, NODE);
+        let mut notes = Notes::new(host.client().await, NODE);
         let uid = "0a1b2c3d-0000-4000-8000-000000000001".to_owned();
         let reference = |name: &str| PodReference {
             namespace: "prod".into(),
@@ -231,25 +232,27 @@ fn events_are_of_the_pod_and_the_node_and_repeats_are_counted() {
             "metadata": {"name": "prod"}}))
             .await
             .unwrap();
-        for note in [&of_pod, &of_pod, &of_node] {
+        let again = Note { text: "evicting prod/vm again".into(), ..of_pod.clone() };
+        for note in [&of_pod, &again, &of_node] {
             notes.publish(note).await.unwrap();
         }
         let list = async |namespace: &str| {
-            let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+            let path = format!("/api/v1/namespaces/{namespace}/events");
             let answer = cluster.admin().get(&path).await.unwrap();
             let all = answer.body["items"].as_array().unwrap().clone();
-            all.into_iter().filter(|e| e["reportingController"] == "wasp-agent").collect::<Vec<_>>()
+            all.into_iter().filter(|e| e["reportingComponent"] == "wasp-agent").collect::<Vec<_>>()
         };
         let events = list("prod").await;
         assert_eq!(events.len(), 1, "{events:?}");
-        assert_eq!(events[0]["regarding"]["uid"], uid);
-        assert_eq!(events[0]["note"], "evicting prod/vm");
+        assert_eq!(events[0]["involvedObject"]["uid"], uid);
+        assert_eq!(events[0]["message"], "evicting prod/vm again");
         assert_eq!(events[0]["type"], "Warning");
-        assert_eq!(events[0]["series"]["count"], 2);
+        assert_eq!(events[0]["count"], 2);
+        assert_eq!(events[0]["source"], json!({"component": "wasp-agent", "host": NODE}));
         let events = list("default").await;
         assert_eq!(events.len(), 1, "{events:?}");
-        assert_eq!(events[0]["regarding"]["name"], NODE);
-        assert!(events[0]["note"].as_str().unwrap().len() <= 1024);
+        assert_eq!(events[0]["involvedObject"]["name"], NODE);
+        assert!(events[0]["message"].as_str().unwrap().len() <= 1024);
     });
 }
 

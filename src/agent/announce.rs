@@ -16,7 +16,10 @@ use tokio::{
 use guard::{MigrationGuard, Taint};
 
 use crate::{
-    act::node::{self, NodeApi, Note, Notes},
+    act::{
+        events::{Note, Notes},
+        node::{self, NodeApi},
+    },
     config::settings::Settings,
     decide::evict::condition::{ConditionValue, HEARTBEAT, SwapCondition},
     messages,
@@ -362,7 +365,7 @@ impl Work {
 
     async fn publish(&mut self, settings: &Settings, note: &Note) {
         let sent = match self.connect(settings).await {
-            Ok(_) => match &self.connected {
+            Ok(_) => match &mut self.connected {
                 Some(connected) => connected.notes.publish(note).await.map_err(|e| chain(&e)),
                 None => return,
             },

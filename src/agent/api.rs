@@ -9,7 +9,7 @@ use std::{
 
 use super::{Agent, effects::Effects};
 use crate::{
-    act::node::{EventSubject, PodReference},
+    act::events::{EventSubject, PodReference},
     config::value::SettingOrigin,
     decide::{
         check::{EXPIRES_SOON, node_name_remedy, renew},

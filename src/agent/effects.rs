@@ -22,8 +22,9 @@ use super::{
 };
 use crate::{
     act::{
-        Actuator, DryRun, Host, Written, evict,
-        node::{EventSubject, Note},
+        Actuator, DryRun, Host, Written,
+        events::{EventSubject, Note},
+        evict,
         reclaim::{Request, Worker},
         systemd,
     },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    act::node::PodReference,
+    act::events::PodReference,
     model::{
         host::Holder,
         pod::{Pod, PodUid, Pods},

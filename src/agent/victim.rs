@@ -2,7 +2,7 @@
 
 use super::{Agent, effects::Effects, eviction::Answered};
 use crate::{
-    act::node::{EventSubject, PodReference},
+    act::events::{EventSubject, PodReference},
     config::settings::EvictionMode,
     decide::evict::{
         answer::EvictionAnswer,

@@ -2,7 +2,7 @@
 
 use super::{DRAINED_RECENTLY, Eviction};
 use crate::{
-    act::node::{EventSubject, PodReference},
+    act::events::{EventSubject, PodReference},
     agent::{announce::AnnounceWanted, effects::Effects, lookup::Lookup},
     config::settings::{EvictionMode, EvictionSettings, SchedulingGuard, Signal},
     decide::evict::{

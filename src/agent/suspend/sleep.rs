@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Falling, SuspendNews, SuspendReply, errors::SuspendError, wake::RETRY};
 use crate::{
     act::{
+        events::EventSubject,
         freeze,
-        node::EventSubject,
         offload::{self, Orders, put_to_sleep},
     },
     agent::{Agent, effects::Effects, events::Event},

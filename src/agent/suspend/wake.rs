@@ -7,9 +7,8 @@ use tokio::sync::mpsc;
 use super::{Falling, Suspend, SuspendNews, errors::SuspendError};
 use crate::{
     act::{
-        freeze,
-        node::{EventSubject, PodReference},
-        offload,
+        events::{EventSubject, PodReference},
+        freeze, offload,
     },
     agent::{Agent, effects::Effects, events::Event, health::Health},
     decide::suspend::{Wake, is_near},

@@ -73,7 +73,8 @@ fn node_decides(node: &str, ask: &Attributes<'_>, store: &Inner) -> Decision {
         ("", "nodes" | "pods", "status", "update" | "patch")
         | ("", "pods", "", "create" | "delete")
         | ("", "pods", "eviction", "create")
-        | ("" | "events.k8s.io", "events", "", "create" | "update" | "patch") => Ok(()),
+        // Before 1.35, without those of events.k8s.io.
+        | ("", "events", "", "create" | "update" | "patch") => Ok(()),
         ("", "pods", "", "get") => related(node, ask, store),
         ("", "pods", "", "list" | "watch") => {
             if ask.fields.exact("spec.nodeName") == Some(node) {

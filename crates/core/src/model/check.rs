@@ -407,7 +407,7 @@ pub const ACCESSES: [AccessCheck; 8] = [
     AccessCheck {
         id: "may-create-events",
         verb: "create",
-        group: "events.k8s.io",
+        group: "",
         resource: "events",
         subresource: "",
         about: AccessSubject::Anything,

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod cgroup_reclaim;
+pub mod events;
 pub mod evict;
 pub mod freeze;
 mod loans;

@@ -1,16 +1,15 @@
-//! Reports to the cluster about the node: its condition, its schedulability, and events.
+//! Reports to the cluster about the node: its condition and its schedulability.
 //!
 //! Uses the node's own credentials, except for the taint. Source: Kubernetes "Using Node
-//! Authorization", "NodeRestriction"; events.k8s.io/v1.
+//! Authorization", "NodeRestriction".
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{NodeCondition, ObjectReference, Taint};
+use k8s_openapi::api::core::v1::{NodeCondition, Taint};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
-    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde_json::json;
 
@@ -20,14 +19,11 @@ use crate::{
         evict::condition::{ConditionValue, SwapCondition, TYPE},
         guard::{FIELD_MANAGER, NodeFacts},
     },
-    model::event::EventReason,
     observe::kube::node::WireNode,
 };
 
 /// Prefix of the Machine Config Operator's annotations.
 const MACHINE_CONFIG: &str = "machineconfiguration.openshift.io/";
-/// In bytes; the API server rejects longer notes.
-const LONGEST_NOTE: usize = 1024;
 
 /// Reads and writes the Node object.
 #[derive(Clone)]
@@ -180,88 +176,6 @@ pub fn condition(node: &WireNode) -> Option<(ConditionValue, Timestamp)> {
         _ => ConditionValue::Unknown,
     };
     Some((status, last_transition_time.as_ref()?.0))
-}
-
-/// A message about a pod or the node, shown by `kubectl describe`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    pub about: EventSubject,
-    pub warning: bool,
-    pub reason: EventReason,
-    pub text: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventSubject {
-    Node,
-    /// Shown at the Node, as a separate event for each pod.
-    PodOfNode(PodReference),
-    Pod(PodReference),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodReference {
-    pub namespace: String,
-    pub name: String,
-    pub uid: String,
-}
-
-impl PodReference {
-    fn object(&self) -> ObjectReference {
-        ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            namespace: Some(self.namespace.clone()),
-            name: Some(self.name.clone()),
-            uid: Some(self.uid.clone()),
-            ..ObjectReference::default()
-        }
-    }
-}
-
-/// Publishes notes; counts a repeated one.
-pub struct Notes(Recorder, String);
-
-impl Notes {
-    pub fn new(client: Client, node: &str) -> Self {
-        let reporter =
-            Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(node.to_owned()) };
-        Self(Recorder::new(client, reporter), node.to_owned())
-    }
-
-    pub async fn publish(&self, note: &Note) -> kube::Result<()> {
-        let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= LONGEST_NOTE;
-        let text = note.text.char_indices().take_while(fits).map(|(_, letter)| letter).collect();
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.word().to_owned(),
-            note: Some(text),
-            action: note.reason.action().to_owned(),
-            // The API server counts events that differ only in their note as one.
-            secondary: match &note.about {
-                EventSubject::PodOfNode(pod) => Some(pod.object()),
-                EventSubject::Node | EventSubject::Pod(_) => None,
-            },
-        };
-        let reference = match &note.about {
-            // In the form in which the kubelet refers to its node.
-            EventSubject::Node | EventSubject::PodOfNode(_) => ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Node".to_owned()),
-                name: Some(self.1.clone()),
-                uid: Some(self.1.clone()),
-                ..ObjectReference::default()
-            },
-            EventSubject::Pod(pod) => pod.object(),
-        };
-        self.0.publish(&event, &reference).await
-    }
-}
-
-impl std::fmt::Debug for Notes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Notes").field(&self.1).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]
