@@ -1,15 +1,13 @@
 //! Rejects a rollout that would not work on the nodes before it reaches them.
 
-use super::{
-    GrantsAsked, Install, Package, Rollout, kubelet::grants_differently, version::CONTROL_PLANE,
-};
+use super::{GrantsAsked, Install, Package, Rollout, kubelet::grants_differently};
 use crate::{
     config::{
         keys::{percent, size},
         settings::{Share, SwapKind, SwapSize},
     },
     decide::{kubelet::disk_reserve, provision::WantedSwap},
-    model::swap::human_bytes,
+    model::{swap::human_bytes, system::CONTROL_PLANE},
 };
 
 const PAGE: u64 = 4096;
@@ -75,11 +73,11 @@ pub(crate) fn problems(rollout: &Rollout) -> Vec<String> {
 /// Finds settings that this version of OpenShift rejects or lacks.
 fn not_in_this_version(rollout: &Rollout, problems: &mut Vec<String>) {
     let (version, pool) = (rollout.openshift, &rollout.pool);
-    if !version.reads_drop_ins(pool) && !version.kubelet_config_takes_swap() {
+    if !version.reads_drop_ins(pool) && CONTROL_PLANE.contains(&pool.as_str()) {
         problems.push(format!(
             "--role {pool}: on OpenShift {version} the control plane's kubelet has failSwapOn: \
-             true, reads no drop-in, and a KubeletConfig cannot change it; swap is possible \
-             from 4.23 on"
+             true and reads no drop-in; OpenShift 4.21 and 4.22 reject a KubeletConfig that \
+             changes it, and cannot be upgraded to with one; swap is possible from 4.23 on"
         ));
     }
     if rollout.grants == GrantsAsked::Kubelet && !version.kubelet_can_grant() {

@@ -6,8 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// Pools whose nodes run the API server and etcd.
-pub(super) const CONTROL_PLANE: [&str; 3] = ["master", "control-plane", "arbiter"];
+use crate::model::system::CONTROL_PLANE;
 
 /// A minor version of OpenShift. 5.0 follows 4.22.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,11 +35,11 @@ impl OpenShiftVersion {
         self < Self::new(4, 21)
     }
 
-    /// Returns true if the kubelet supports swapBehavior: the feature gate NodeSwap is on by
-    /// default from Kubernetes 1.30 on. With the gate off, the kubelet does not start if
-    /// swapBehavior is set.
+    /// Returns true if the kubelet supports swapBehavior: with the feature gate NodeSwap off, it does
+    /// not start if swapBehavior is set. OpenShift writes every gate, and has this one off up to
+    /// 4.20 (openshift/api, `featureGate-SelfManagedHA-Default.yaml`), where upstream's default is on.
     pub fn kubelet_can_grant(self) -> bool {
-        self >= Self::new(4, 17)
+        self >= Self::new(4, 21)
     }
 
     /// Returns true if `machineconfiguration.openshift.io/v1` has MachineOSConfig.
