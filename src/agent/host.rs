@@ -14,8 +14,8 @@ use crate::{
         grant::swap_for_pods,
         hook::{put_aside, unknown_runtime},
         kubelet::{
-            by_journal, commands_to_set, fails_with_swap, grants_otherwise, hides_pods, in_force,
-            memory_threshold,
+            by_journal, commands_to_set, fails_with_swap, grants_otherwise, grants_remedy,
+            hides_pods, in_force, memory_threshold,
         },
         kubelet_refuses::refuses,
         leftovers::remains,
@@ -29,6 +29,7 @@ use crate::{
     },
     messages,
     model::{
+        host::NodeMemory,
         kubelet::{KubeletConfig, Teller},
         origin::Origins,
         plain::plain,
@@ -43,7 +44,7 @@ use crate::{
         accounting::swap_control, check::swap::areas_again, crio, hooks, kubelet, node,
         obstacles::obstacles, rivals::rivals, settings::origins, tree::Changes, zoneinfo,
     },
-    provision::{Provisioning, alone::Alone},
+    provision::{Provisioning, alone::Alone, ledger::has_provisioned},
     roots::Roots,
     state,
 };
@@ -79,10 +80,16 @@ impl Alignment {
         settings: &Settings,
         watermarks: &Watermarks,
         threshold: u64,
+        node: &NodeMemory,
     ) -> Option<String> {
         let kernel = settings.kernel;
-        let others = others_watermarks(&rivals(roots), settings);
-        if kernel.align_watermarks && others.is_none() {
+        let rivals = rivals(roots);
+        let others = others_watermarks(&rivals, settings);
+        // The restart would make swap again that an administrator has removed, beside other swap.
+        let makes_swap = is_configured(&settings.swap, node)
+            && others_swap(&rivals, settings, node).is_none()
+            && !has_provisioned(roots).unwrap_or(false);
+        if kernel.align_watermarks && others.is_none() && !makes_swap {
             // wasp-swap.service reports a file that cannot be read.
             let before = tunables::before(roots).ok();
             let changes = before.and_then(|before| alignment(watermarks, threshold, &before));
@@ -340,31 +347,21 @@ impl<E: Effects> Agent<E> {
         self.health.problem_is(
             Trouble::Kubelet,
             config.as_ref().and_then(|config| {
-                let problem = |text, key: &str, origin, value, flag| {
-                    Problem::new(Trouble::Kubelet, text).with_remedy(commands_to_set(
-                        &self.system,
-                        config,
-                        origin,
-                        key,
-                        value,
-                        flag,
-                    ))
+                let (system, origin) = (&self.system, &config.fail_swap_on.origin);
+                let allow_swap = || {
+                    let flag = "--fail-swap-on";
+                    commands_to_set(system, config, origin, "failSwapOn", "false", flag)
                 };
-                let (behavior, fail_swap_on) = (&config.swap_behavior, &config.fail_swap_on);
-                let wanted = match self.granting.configured.0 {
-                    Grants::Kubelet => "LimitedSwap",
-                    Grants::Agent | Grants::Auto => "NoSwap",
-                };
-                let flag = "--fail-swap-on";
                 let by_journal = by_journal(&self.system);
                 let all = [
                     hides_pods
                         .map(|text| Problem::new(Trouble::Kubelet, text).with_remedy(by_journal)),
-                    fails.map(|text| {
-                        problem(text, "failSwapOn", &fail_swap_on.origin, "false", flag)
-                    }),
+                    fails
+                        .map(|text| Problem::new(Trouble::Kubelet, text).with_remedy(allow_swap())),
                     otherwise.map(|text| {
-                        problem(text, "memorySwap.swapBehavior", &behavior.origin, wanted, "")
+                        let grants = self.granting.configured.0;
+                        Problem::new(Trouble::Kubelet, text)
+                            .with_remedy(grants_remedy(system, grants, config))
                     }),
                 ];
                 Problem::joined(all.into_iter().flatten().collect())
@@ -382,7 +379,7 @@ impl<E: Effects> Agent<E> {
         let watermarks = watermarks.filter(|_| !node::swap_devices(&self.roots).is_empty());
         let late = watermarks.and_then(|watermarks| {
             let (effects, roots, settings) = (&self.effects, &self.roots, &self.settings);
-            self.alignment.check(effects, roots, settings, &watermarks, threshold)
+            self.alignment.check(effects, roots, settings, &watermarks, threshold, &self.node)
         });
         self.health.problem(Trouble::Watermarks, late);
     }

@@ -205,6 +205,12 @@ fn the_agent_aligns_no_watermarks_while_swap_is_provisioned() {
     assert!(!log().contains(aligns), "{}", log());
     drop(provisions);
     assert!(log().contains(aligns), "{}", log());
+    // Swap that an administrator has deprovisioned beside other swap is not made again.
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nsize = \"1Gi\"\n");
+    assert!(!log().contains(aligns), "{}", log());
+    let record = r#"{"version": 1, "areas": [{"kind": "file", "path": "/srv/swapfile"}]}"#;
+    host.write("/var/lib/wasp-agent/provisioned.json", record);
+    assert!(log().contains(aligns), "{}", log());
 }
 
 #[test]

@@ -5,15 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
-use super::kubelet_refuses::{SwapGate, refuses, swap_gate};
+use super::{
+    kubelet_pool::set_in_pool,
+    kubelet_refuses::{SwapGate, refuses, swap_gate},
+};
 use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings, WishRules},
-    decide::{
-        hook::listed,
-        remedy::{apply, file_by_pool, rollout},
-    },
+    decide::hook::listed,
     model::{
         host::NodeMemory,
         kubelet::{
@@ -120,60 +118,6 @@ pub fn commands_to_set(
     }
 }
 
-/// Returns commands that set `key` for the nodes of a pool, whose kubelet the Machine Config Operator
-/// configures: by a drop-in where the kubelet reads drop-ins (OpenShift 4.21), else by a
-/// KubeletConfig.
-fn set_in_pool(
-    pool: &str,
-    config: &KubeletConfig,
-    origin: &Origin,
-    key: &str,
-    value: &str,
-) -> Vec<String> {
-    if let Origin::Flag(teller) = origin {
-        return vec![
-            "oc get machineconfig".to_owned(),
-            format!("# then remove the flag of {teller} from the one that contains it"),
-        ];
-    }
-    let (table, last) = key.rsplit_once('.').map_or((None, key), |(t, last)| (Some(t), last));
-    if let Some(folder) = &config.drop_in_folder {
-        let path = own_drop_in(folder, config.drop_ins.last(), last);
-        let lines = match table {
-            None => format!("{last}: {value}\n"),
-            Some(table) => format!("{table}:\n  {last}: {value}\n"),
-        };
-        let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
-        return file_by_pool(pool, &format!("kubelet-{last}"), &path, &format!("{head}{lines}"));
-    }
-    let value = value.parse::<bool>().map_or_else(|_| json!(value), |truth| json!(truth));
-    let keys = match table {
-        None => json!({ last: value }),
-        Some(table) => json!({ table: { last: value } }),
-    };
-    let name = format!("wasp-agent-{pool}");
-    let label = format!("pools.operator.machineconfiguration.openshift.io/{pool}");
-    let patch = quoted(&json!({ "spec": { "kubeletConfig": keys } }).to_string());
-    let new = json!({
-        "apiVersion": "machineconfiguration.openshift.io/v1",
-        "kind": "KubeletConfig",
-        "metadata": { "name": name },
-        "spec": {
-            "kubeletConfig": keys,
-            "machineConfigPoolSelector": { "matchLabels": { label: "" } },
-        },
-    });
-    vec![
-        format!(
-            "if oc get kubeletconfig {name}; then oc patch kubeletconfig {name} --type=merge -p \
-             {patch}; else {}; fi",
-            apply(&new)
-        ),
-        rollout(pool),
-        "# or add the key to another KubeletConfig of the pool: a pool takes one".to_owned(),
-    ]
-}
-
 /// Returns commands that show why the kubelet does not start, for a file that only a person can
 /// correct.
 pub fn by_journal(system: &System) -> Vec<String> {
@@ -198,7 +142,7 @@ const RESTART: &str = "systemctl restart kubelet";
 
 /// Returns a drop-in for one key that overrides `last_read`, the last one that the kubelet reads:
 /// our drop-ins for other keys stay.
-fn own_drop_in(folder: &Path, last_read: Option<&PathBuf>, key: &str) -> PathBuf {
+pub(super) fn own_drop_in(folder: &Path, last_read: Option<&PathBuf>, key: &str) -> PathBuf {
     let own = format!("99-wasp-agent-{key}.conf");
     let Some(last_read) = last_read else { return folder.join(own) };
     let name = last_read.file_name().unwrap_or_default().to_string_lossy();
@@ -334,6 +278,28 @@ pub fn grants_otherwise(
     }
 }
 
+/// Returns commands that make the kubelet grant as `configured` asks, for what [`grants_otherwise`]
+/// describes. A swapBehavior with which the kubelet would not start is none of them.
+pub fn grants_remedy(system: &System, configured: Grants, config: &KubeletConfig) -> Vec<String> {
+    let (behavior, own) = match configured {
+        Grants::Kubelet => ("LimitedSwap", FOLLOW),
+        Grants::Agent => ("NoSwap", FOLLOW),
+        Grants::Auto => ("NoSwap", "remove these keys from /etc/wasp-agent"),
+    };
+    let Sourced { origin, .. } = &config.swap_behavior;
+    let swap_behavior = Sourced { value: behavior.to_owned(), origin: origin.clone() };
+    if let Some(why) = refuses(&KubeletConfig { swap_behavior, ..config.clone() }) {
+        return vec![format!("# {own}; with {behavior} {why}")];
+    }
+    let mut commands =
+        commands_to_set(system, config, origin, "memorySwap.swapBehavior", behavior, "");
+    commands.push(format!("# or {own}"));
+    commands
+}
+
+const FOLLOW: &str =
+    "remove grants from /etc/wasp-agent: the default, \"auto\", follows the kubelet";
+
 /// Returns the reason why the agent cannot find pods' cgroups.
 pub fn hides_pods(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.cgroups_per_qos;
@@ -354,6 +320,36 @@ pub fn unusable(config: &KubeletConfig) -> Option<String> {
 mod tests {
     use super::*;
     use crate::model::kubelet::{NODE_SWAP, Named};
+
+    #[test]
+    fn no_remedy_keeps_the_kubelet_from_starting() {
+        let config = |minor, gate: Option<bool>| KubeletConfig {
+            minor: Some(minor),
+            gates: gate
+                .map(|gate| (NODE_SWAP.to_owned(), Sourced::default_value(gate)))
+                .into_iter()
+                .collect(),
+            file: Some("/etc/kubernetes/kubelet.conf".into()),
+            ..KubeletConfig::default()
+        };
+        let remedy = |grants, config: &KubeletConfig| {
+            grants_remedy(&System::default(), grants, config).join("\n")
+        };
+        for (grants, config, sets) in [
+            (Grants::Kubelet, config(29, None), false),
+            (Grants::Kubelet, config(33, Some(false)), false),
+            (Grants::Kubelet, config(33, None), true),
+            // NoSwap is a value from 1.30 on.
+            (Grants::Agent, config(29, Some(true)), false),
+            (Grants::Agent, config(30, None), true),
+            (Grants::Auto, config(34, None), true),
+        ] {
+            let remedy = remedy(grants, &config);
+            assert_eq!(remedy.contains("systemctl restart kubelet"), sets, "{remedy}");
+            assert_eq!(remedy.contains("the kubelet does not start"), !sets, "{remedy}");
+            assert!(remedy.contains("/etc/wasp-agent"), "{remedy}");
+        }
+    }
 
     const MIB: u64 = 1 << 20;
     const RAM: u64 = 4096 * MIB;

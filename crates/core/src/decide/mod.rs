@@ -14,6 +14,7 @@ pub mod health;
 pub mod history;
 pub mod hook;
 pub mod kubelet;
+mod kubelet_pool;
 pub mod kubelet_refuses;
 pub mod kubelet_swap;
 pub mod leftovers;

@@ -5,6 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// OpenShift's pools whose nodes run the API server and etcd.
+pub const CONTROL_PLANE: [&str; 3] = ["master", "control-plane", "arbiter"];
+
 /// The operating system, and the program that owns its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct System {

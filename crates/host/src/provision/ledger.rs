@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::settings::SwapKind,
-    state::{Description, StateContent, files},
+    errors::FileError,
+    roots::Roots,
+    state::{Description, StateContent, StateFile, files},
 };
 
 /// The content of the file.
@@ -18,6 +20,12 @@ pub struct Provisioned {
 
 impl StateContent for Provisioned {
     const FILE: Description = files::PROVISIONED;
+}
+
+/// Returns true if the record names swap of the agent's.
+pub fn has_provisioned(roots: &Roots) -> Result<bool, FileError> {
+    let record = StateFile::<Provisioned>::new(roots).load()?;
+    Ok(record.is_some_and(|record| !record.areas.is_empty()))
 }
 
 /// A swap area that the agent made.

@@ -5,8 +5,8 @@ use crate::{
     config::settings::{Grants, Settings},
     decide::{
         kubelet::{
-            by_journal, commands_to_set, fails_with_swap, grants_otherwise, in_force,
-            memory_threshold, unusable,
+            by_journal, commands_to_set, fails_with_swap, grants_otherwise, grants_remedy,
+            in_force, memory_threshold, unusable,
         },
         kubelet_refuses::refuses,
         remedy::set,
@@ -69,22 +69,10 @@ pub(super) fn swap_behavior(facts: &HostFacts, settings: &Settings) -> CheckOutc
         return skip("the kubelet does not start with its configuration");
     }
     let Sourced { value, origin } = &config.swap_behavior;
-    let set_to = |behavior: &str| {
-        let key = "memorySwap.swapBehavior";
-        commands_to_set(&facts.system, config, origin, key, behavior, "")
-    };
     let configured = (settings.grants, settings.grant.clone());
     let (grants, _) = in_force(configured.clone(), Some(config));
     if let Some(why) = grants_otherwise(configured, config) {
-        let auto =
-            "# or remove grants from /etc/wasp-agent: the default, \"auto\", follows the kubelet";
-        let (behavior, or) = match settings.grants {
-            Grants::Kubelet => ("LimitedSwap", auto),
-            Grants::Agent => ("NoSwap", auto),
-            Grants::Auto => ("NoSwap", "# or remove these keys from /etc/wasp-agent"),
-        };
-        let mut fix = set_to(behavior);
-        fix.push(or.to_owned());
+        let fix = grants_remedy(&facts.system, settings.grants, config);
         return match settings.grants {
             Grants::Kubelet => fail(why, []).with(fix),
             Grants::Agent | Grants::Auto => warn(why, []).with(fix),

@@ -12,6 +12,8 @@ mod glob;
 mod layer;
 mod merge;
 #[cfg(test)]
+mod pool_tests;
+#[cfg(test)]
 mod tests;
 mod unit;
 
