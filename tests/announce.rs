@@ -30,10 +30,17 @@ struct Told {
     settings: watch::Sender<Settings>,
     announcer: Announcer,
     problems: mpsc::UnboundedReceiver<Report>,
+    roots: Roots,
     _folders: [tempfile::TempDir; 2],
 }
 
 impl Told {
+    /// Starts another agent, as after a crash.
+    fn again(&mut self) {
+        (self.announcer, self.problems) =
+            Announcer::start(self.roots.clone(), self.settings.subscribe());
+    }
+
     fn new(guard: SchedulingGuard, guard_kubeconfig: &str) -> Self {
         let (data, server) = api_server();
         let folder = tempfile::tempdir().unwrap();
@@ -45,8 +52,8 @@ impl Told {
         settings.eviction.guard = guard;
         settings.eviction.guard_kubeconfig = Some(guard_kubeconfig.into());
         let settings = watch::Sender::new(settings);
-        let (announcer, problems) = Announcer::start(roots, settings.subscribe());
-        Self { server, settings, announcer, problems, _folders: [data, folder] }
+        let (announcer, problems) = Announcer::start(roots.clone(), settings.subscribe());
+        Self { server, settings, announcer, problems, roots, _folders: [data, folder] }
     }
 
     fn pressure(&self, status: ConditionValue) {
@@ -117,6 +124,37 @@ async fn a_taint_that_is_no_longer_configured_is_taken_back() {
     assert_eq!(told.problems.recv().await.unwrap().problem, None);
     told.node_is("free", |node| !tainted(node)).await;
     told.node_is("under pressure all the same", |node| pressed(node) == Some("True")).await;
+}
+
+/// `kubectl drain` on a node that the agent has cordoned leaves no trace of its own.
+#[tokio::test]
+async fn the_cordon_of_a_drained_node_outlives_the_agent() {
+    let mut told = Told::new(SchedulingGuard::Cordon, "/nowhere");
+    let cordoned = |node: &Value| node["spec"]["unschedulable"] == true;
+    let left = |node: &Value| {
+        node["metadata"]["annotations"]["wasp-agent.kubevirt.io/cordon-left"] == "drained"
+    };
+    told.pressure(ConditionValue::True);
+    told.node_is("cordoned", cordoned).await;
+    assert_eq!(told.problems.recv().await.unwrap().problem, None);
+    let drained = AnnounceWanted { others_leave: true, ..AnnounceWanted::default() };
+    told.announcer.want(drained);
+    told.node_is("left to the drain", |node| cordoned(node) && left(node)).await;
+    told.again();
+    told.pressure(ConditionValue::False);
+    told.node_is("calm", |node| pressed(node) == Some("False")).await;
+    assert_eq!(told.problems.recv().await.unwrap().problem, None);
+    told.node_is("cordoned still", |node| cordoned(node) && left(node)).await;
+    let mut node = told.server.get(&format!("/api/v1/nodes/{NODE}")).unwrap();
+    node["metadata"] =
+        json!({"name": NODE, "annotations": node["metadata"]["annotations"].clone()});
+    node["spec"]["unschedulable"] = Value::Null;
+    told.server.apply(&node).unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    told.settings.send_modify(|_| {});
+    told.node_is("as before", |node| !cordoned(node) && !left(node)).await;
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ fn a_cordon_is_ours_to_undo_only_where_it_is_ours() {
         };
         let before = node_of(cluster).await["spec"].clone();
         assert_eq!(cordon(true, false, &facts().await), GuardStep::Set);
-        api.cordon().await.unwrap();
+        api.cordon(&api.get().await.unwrap()).await.unwrap();
         let ours = facts().await;
         assert!(ours.unschedulable && ours.ours);
         assert_eq!(cordon(false, true, &ours), GuardStep::Unset);
@@ -159,15 +159,18 @@ fn a_cordon_is_ours_to_undo_only_where_it_is_ours() {
         let undone = facts().await;
         assert!(!undone.unschedulable && !undone.ours);
 
-        // Set by an administrator.
+        // Set by an administrator, after the agent has read the node.
+        let read = api.get().await.unwrap();
         by_hand(json!(true)).await;
+        let late = api.cordon(&read).await.unwrap_err();
+        assert!(matches!(late, kube::Error::Api(status) if status.code == 409));
         let theirs = facts().await;
         assert!(theirs.unschedulable && !theirs.ours);
         assert_eq!(cordon(false, false, &theirs), GuardStep::Nothing);
         by_hand(Value::Null).await;
 
         // Set by the agent, until an administrator makes the node schedulable.
-        api.cordon().await.unwrap();
+        api.cordon(&api.get().await.unwrap()).await.unwrap();
         by_hand(Value::Null).await;
         let freed = facts().await;
         assert!(!freed.unschedulable && !freed.ours);

@@ -9,7 +9,7 @@ use super::{AnnounceFailure, AnnounceWanted, Work};
 use crate::{
     act::node::{self, NodeApi},
     config::settings::{SchedulingGuard, Settings},
-    decide::guard::{GuardStep, cordon, taint},
+    decide::guard::{CORDON_LEFT, GuardStep, cordon, leave, taint},
     messages,
     observe::kube::{credentials, node::WireNode},
 };
@@ -99,8 +99,13 @@ impl Work {
         let for_cordon = pressed && eviction.guard == SchedulingGuard::Cordon;
         let what = "spec.unschedulable";
         let mut cordoned = facts.ours;
+        if let Some(left) = leave(&facts) {
+            let done = node.leave_cordon(left).await;
+            done.map_err(|error| AnnounceFailure::of(CORDON_LEFT, &error))?;
+            facts.left = left;
+        }
         if let Some(set) = self.guard.due(&cordon(for_cordon, self.guard.set, &facts), what) {
-            let done = if set { node.cordon().await } else { node.uncordon(read).await };
+            let done = if set { node.cordon(read).await } else { node.uncordon(read).await };
             done.map_err(|error| AnnounceFailure::of(what, &error))?;
             self.guard.done(set, what);
             cordoned = set;

@@ -9,6 +9,11 @@ use std::collections::BTreeMap;
 /// The agent's field manager in server-side apply.
 pub const FIELD_MANAGER: &str = "wasp-agent";
 
+/// The annotation of a Node that is being drained, whose cordon the agent has set and leaves to whoever
+/// drains. It outlives the agent and the node's boot; the agent removes it when the node is
+/// schedulable again.
+pub const CORDON_LEFT: &str = "wasp-agent.kubevirt.io/cordon-left";
+
 /// The facts about the Node object that the guard needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -24,6 +29,8 @@ pub struct NodeFacts {
     pub machine_config: BTreeMap<String, String>,
     /// Another program, such as `kubectl drain`, is evicting pods of this node.
     pub others_leave: bool,
+    /// The Node has the annotation [`CORDON_LEFT`].
+    pub left: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +60,22 @@ pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> GuardStep {
         return GuardStep::Leave(why);
     }
     // `kubectl cordon` on a cordoned node changes nothing and leaves no trace.
-    if wanted == GuardStep::Unset && facts.others_leave {
+    if wanted == GuardStep::Unset && (facts.others_leave || facts.left) {
         let why = "pods that the agent did not evict are being evicted: the node is being drained";
         return GuardStep::Leave(why.to_owned());
     }
     wanted
+}
+
+/// Decides about the annotation [`CORDON_LEFT`]: true to set it, false to remove it, `None` for no
+/// change.
+pub fn leave(facts: &NodeFacts) -> Option<bool> {
+    let drained = facts.unschedulable && facts.ours && facts.others_leave;
+    match (facts.left, facts.unschedulable) {
+        (false, _) if drained => Some(true),
+        (true, false) => Some(false),
+        _ => None,
+    }
 }
 
 /// Decides about the taint.
@@ -154,6 +172,14 @@ mod tests {
         assert!(
             matches!(cordon(false, true, &drained), GuardStep::Leave(why) if why.contains("drained"))
         );
+        let later = NodeFacts { left: true, ..node(true, true) };
+        assert!(matches!(cordon(false, false, &later), GuardStep::Leave(_)), "after a reboot too");
+        assert_eq!((leave(&drained), leave(&later)), (Some(true), None));
+        let uncordoned = NodeFacts { left: true, ..node(false, false) };
+        assert_eq!(leave(&uncordoned), Some(false));
+        assert_eq!(cordon(true, false, &uncordoned), GuardStep::Set);
+        let anothers = NodeFacts { others_leave: true, ..node(true, false) };
+        assert_eq!((leave(&anothers), leave(&node(true, true))), (None, None));
         let fresh = NodeFacts { others_leave: true, ..node(false, false) };
         assert_eq!(cordon(true, false, &fresh), GuardStep::Set);
     }

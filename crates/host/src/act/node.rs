@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{NodeCondition, Taint};
+use k8s_openapi::{
+    api::core::v1::{NodeCondition, Taint},
+    apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
+};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -17,7 +20,7 @@ use crate::{
     config::settings::TaintEffect,
     decide::{
         evict::condition::{ConditionValue, SwapCondition, TYPE},
-        guard::{FIELD_MANAGER, NodeFacts},
+        guard::{CORDON_LEFT, FIELD_MANAGER, NodeFacts},
     },
     observe::kube::node::WireNode,
 };
@@ -60,10 +63,14 @@ impl NodeApi {
         self.nodes.patch_status(&self.name, &parameters, &Patch::Strategic(patch)).await
     }
 
-    /// Sets `spec.unschedulable: true` as its owner; rejected (409) if another manager owns it.
-    pub async fn cordon(&self) -> kube::Result<()> {
+    /// Sets `spec.unschedulable: true` as its owner; rejected (409) if another manager owns it with
+    /// another value, or if the node has changed since it was read: with the same value, the API
+    /// server would share the ownership of an administrator's cordon.
+    pub async fn cordon(&self, node: &WireNode) -> kube::Result<()> {
+        let version = &node.metadata.resource_version;
         let node = json!({
-            "apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name},
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": self.name, "resourceVersion": version},
             "spec": {"unschedulable": true},
         });
         let parameters = PatchParams::apply(FIELD_MANAGER);
@@ -80,6 +87,13 @@ impl NodeApi {
         });
         let parameters = named();
         self.nodes.patch(&self.name, &parameters, &Patch::Merge(patch)).await.map(drop)
+    }
+
+    /// Sets or removes the annotation [`CORDON_LEFT`].
+    pub async fn leave_cordon(&self, left: bool) -> kube::Result<()> {
+        let value = left.then_some("drained");
+        let patch = json!({"metadata": {"annotations": {CORDON_LEFT: value}}});
+        self.nodes.patch(&self.name, &named(), &Patch::Merge(patch)).await.map(drop)
     }
 
     /// Adds the taint `key` with an effect to those of `node`, or removes it (`None`) with any
@@ -144,12 +158,17 @@ pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts
     let machine_config: BTreeMap<String, String> = annotations
         .filter_map(|(key, value)| Some((key.strip_prefix(MACHINE_CONFIG)?.into(), value.clone())))
         .collect();
+    let left = node.metadata.annotations.iter().flatten().any(|(key, _)| key == CORDON_LEFT);
     let managers = node.metadata.managed_fields.iter().flatten();
-    let ours = managers
-        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
-        .filter(|entry| entry.operation.as_deref() == Some("Apply"))
-        .filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:spec"))
-        .any(|fields| fields.get("f:unschedulable").is_some());
+    let mut owners = managers.filter(|entry| {
+        let spec = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:spec"));
+        spec.is_some_and(|fields| fields.get("f:unschedulable").is_some())
+    });
+    let is_own = |entry: &ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+    };
+    let ours = owners.next().is_some_and(is_own) && owners.next().is_none();
     NodeFacts {
         unschedulable: node.spec.unschedulable.unwrap_or(false),
         ours,
@@ -158,6 +177,7 @@ pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts
             .any(|taint| taint.key == taint_key && taint.effect == effect.word()),
         machine_config,
         others_leave: false,
+        left,
     }
 }
 
@@ -218,6 +238,13 @@ mod tests {
             other["metadata"]["managedFields"] = managed(manager, operation);
             assert!(!facts(&node(other), "k").ours, "{manager} {operation}");
         }
+        let mut shared = json.clone();
+        let admins = managed("kubectl-cordon", "Update")[0].clone();
+        shared["metadata"]["managedFields"].as_array_mut().unwrap().push(admins);
+        assert!(!facts(&node(shared), "k").ours, "an administrator's too");
+        let mut left = json.clone();
+        left["metadata"]["annotations"][CORDON_LEFT] = json!("drained");
+        assert!(facts(&node(left), "k").left && !facts(&node(json), "k").left);
         assert_eq!(facts(&node(json!({})), "k"), NodeFacts::default());
         assert_eq!(condition(&node(json!({}))), None);
     }
@@ -231,6 +258,10 @@ mod tests {
         assert!(is_relieved_by_others(&node(json.clone())));
         assert_eq!(node(json).kubelet_minor(), Some(31));
         assert!(!is_relieved_by_others(&node(json!({}))));
+        let swap = |version: &str| {
+            node(json!({"status": {"nodeInfo": {"kubeletVersion": version}}})).kubelet_swap_bytes()
+        };
+        assert_eq!((swap("v1.33.4"), swap("v1.34.0"), swap("")), (None, Some(0), None));
         assert_eq!(node(json!({})).kubelet_minor(), None);
     }
 
