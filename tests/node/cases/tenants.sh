@@ -40,6 +40,12 @@ exec sleep 100000'
 # A pod that creates and removes its own cgroups endlessly.
 pod churner --request 50Mi --limit 100Mi --annotation io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw=true \
     --command 'cd /sys/fs/cgroup; while true; do /bin/busybox mkdir -p container x y; /bin/busybox rmdir container x y; done'
+# A pod that locks the agent, which has no capability, out of its cgroup.
+pod hider --request 50Mi --limit 100Mi --annotation io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw=true \
+    --command '/bin/busybox chown 1000 /sys/fs/cgroup && /bin/busybox chmod 0 /sys/fs/cgroup && : >/tmp/hidden; exec sleep 100000'
+hides() { local id unit scope child bundle slice; of hider; [[ $(stat -c %a "${child:-$scope}") == 0 ]]; }
+eventually 40 "a pod hides its own cgroup" hides
+eventually 40 "and has its grant" has_limit hider "$(grant 50)"
 
 of liar
 : >"/proc/$(head -n 1 "${child:-$scope}/cgroup.procs")/root/tmp/go"
@@ -65,6 +71,9 @@ done
 note "the agent's RSS was $rss kB at most; limits of others were wrong in $most_wrong looks in a row at most"
 check "a well-behaved pod keeps its limit, but for a repair" test "$most_wrong" -le 4
 check "no pod's slice stays above its grants" test "$most_above" -le 4
+drift hider scope max >/dev/null
+eventually 90 "a limit of the pod that hides is repaired" has_limit hider "$(grant 50)"
+check "nor is the node without watches" bash -c '! systemctl show -P StatusText wasp-agent | grep -q "every cgroup"'
 check "the agent stays small" test "$rss" -lt 60000
 check "it hides no other: the API server is not blamed" bash -c '! systemctl show -P StatusText wasp-agent | grep -q "not reachable"'
 check "no well-behaved pod is evicted" bash -c 'for pod in calm tidy; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    mounts::{Mount, mount_of, mounts},
+    mounts::{Mount, mount_of, mounts_of_host},
     node,
     swap::unescaped,
 };
@@ -25,7 +25,7 @@ const CIPHERS: [&str; 7] = ["PLAIN", "LUKS1", "LUKS2", "LOOPAES", "TCRYPT", "BIT
 
 /// Returns the disks below all of `paths`. A path on no block device (tmpfs, NFS) has none.
 pub fn disks(roots: &Roots, paths: &[PathBuf]) -> Disks {
-    let mounts = mounts(roots);
+    let mounts = mounts_of_host(roots);
     let mut disks = Disks::new();
     for path in paths {
         for device in devices_below(roots, &mounts, path, 0) {
@@ -47,7 +47,7 @@ pub fn in_use(roots: &Roots) -> Disks {
 
 /// Returns true if all writes to `path` go through dm-crypt; `false` if that is uncertain.
 pub fn is_encrypted(roots: &Roots, path: &Path) -> bool {
-    let devices = devices_below(roots, &mounts(roots), path, 0);
+    let devices = devices_below(roots, &mounts_of_host(roots), path, 0);
     !devices.is_empty() && devices.iter().all(|device| encrypts(roots, device, 0))
 }
 
@@ -235,7 +235,7 @@ fn parts(roots: &Roots, folder: &Path, depth: u8) -> Vec<PathBuf> {
     let path = PathBuf::from(std::ffi::OsStr::from_bytes(file));
     // The kernel adds " (deleted)" to the path of a file that is gone.
     match roots.path(&path).exists() {
-        true => devices_below(roots, &mounts(roots), &path, depth),
+        true => devices_below(roots, &mounts_of_host(roots), &path, depth),
         false => Vec::new(),
     }
 }

@@ -200,7 +200,12 @@ impl Tree {
             _ => Cgroup::open(&folder.join(RUNTIME_CHILD))?,
         };
         if let Some(child) = &child {
-            levels.extend(child.level(CgroupLevel::RuntimeChild)?);
+            match child.level(CgroupLevel::RuntimeChild) {
+                // A container with a writable cgroup can lock the agent, which has no capability, out
+                // of it. The limit of the level above holds for it all the same.
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {}
+                level => levels.extend(level?),
+            }
         }
         if entry.started == Started::NotYet {
             let own = [Some(&container), child.as_ref()].into_iter().flatten();

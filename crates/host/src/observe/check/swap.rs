@@ -14,7 +14,7 @@ use crate::{
         host::SwapDevice,
     },
     observe::{
-        disks,
+        disks::{self, device_number},
         mounts::{Mount, mount_of, mounts, mounts_of_host},
         node,
         swap::{
@@ -121,7 +121,10 @@ pub(super) fn facts(
     let beside = BESIDE.into_iter().filter(|folder| roots.path(folder).is_dir());
     SwapFacts {
         areas: areas(roots),
-        device_exists: settings.kind != SwapKind::Partition || roots.path(&settings.path).exists(),
+        // The unit's own /dev has no disks.
+        device_exists: settings.kind != SwapKind::Partition
+            || roots.path(&settings.path).exists()
+            || device_number(roots, &settings.path).is_some(),
         beside: beside.map(|folder| (folder, disks_of(roots, Path::new(folder)))).collect(),
         provisioning,
     }

@@ -127,6 +127,8 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_gone(&error) => {
                 Watch::Gone
             }
+            // A container has locked the agent out of its own cgroup. The resync compares its limits.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Watch::Refused,
             Err(error) => {
                 // Too many watches give ENOSPC (inotify_add_watch(2)). One text for all missing
                 // watches, so that it is logged once.
