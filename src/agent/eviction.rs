@@ -141,6 +141,13 @@ impl Eviction {
         self.next = SinceStart::default();
     }
 
+    /// Withdraws an eviction that is not requested yet: it follows settings that no longer apply.
+    pub(super) fn withdraw(&mut self) {
+        self.wanted.send_replace(false);
+        // A later signal must not revive it.
+        self.wanted = watch::Sender::new(false);
+    }
+
     pub(super) fn in_flight(&self) -> &[InFlight] {
         self.evictions.in_flight()
     }
@@ -284,7 +291,7 @@ impl<E: Effects> Agent<E> {
                 let near = |reading: &Reading| reading.active || reading.ratio > NEAR;
                 self.eviction.near = verdict.readings.iter().any(near);
                 let hurts = verdict.readings.iter().any(|reading| reading.active);
-                self.eviction.wanted.send_replace(hurts && self.api.is_fresh());
+                self.eviction.wanted.send_replace(hurts && enforced && self.api.is_fresh());
                 let Eviction { pressed, .. } = &mut self.eviction;
                 let condition = pressed.condition(&verdict.readings, transition, sample.at);
                 self.eviction.announce(&self.effects, &self.settings.eviction, Some(condition));

@@ -12,7 +12,7 @@ use crate::{
     messages,
     model::protection::DeviceNumber,
     observe::{disks::device_number, events::Events, node::swap_devices, swap::unescaped},
-    provision::awaited::Awaited,
+    provision::{alone::Alone, awaited::Awaited},
     roots::Roots,
     state::StateFile,
 };
@@ -49,6 +49,10 @@ impl LateSwap {
             *self = Self::default();
             return None;
         }
+        // A running `provision` switches the device on by itself.
+        let Some(_alone) = Alone::now(roots) else {
+            return self.awaited.then(|| device_missing(&swap.path));
+        };
         // Watch before looking, so that no change in between is missed.
         let watch = self.watch.take().or_else(|| watch(&roots.path(UDEV)).ok());
         let device = device_number(roots, &swap.path);

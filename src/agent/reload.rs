@@ -101,6 +101,7 @@ impl<E: Effects> Agent<E> {
                     Grants::Agent | Grants::Auto => settings.grant.clone(),
                 };
                 self.settings = Settings { grants, grant, ..settings };
+                self.eviction.withdraw();
                 self.eviction.look_now();
                 self.granting.kubelet.forget();
                 self.ask_for_kubelet();

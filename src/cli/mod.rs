@@ -1,5 +1,6 @@
 //! The command line.
 
+mod alone;
 mod check;
 mod check_config;
 mod cleanup;

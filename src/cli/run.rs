@@ -1,20 +1,10 @@
 //! `wasp-agent run`.
 
-use std::{
-    fs::{self, File, TryLockError},
-    thread,
-    time::{Duration, Instant},
-};
-
-use super::suspend;
+use super::{alone::alone, suspend};
 use crate::{
     act::memory, agent, config::settings::Settings, messages, model::unknown::sentence,
     report::log, roots::Roots,
 };
-
-/// An agent that is stopping ends within this time.
-const STOPPING: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// `in_force` is `settings` as TOML.
 pub(crate) fn run(
@@ -30,7 +20,7 @@ pub(crate) fn run(
              set LimitMEMLOCK=infinity for wasp-agent.service"
         ));
     }
-    let _alone = if dry_run { None } else { alone(&roots)? };
+    let _alone = if dry_run { None } else { alone(&roots, "see systemctl status wasp-agent")? };
     let ran = super::runtime()?.block_on(agent::run(
         roots.clone(),
         settings,
@@ -43,31 +33,6 @@ pub(crate) fn run(
         wake_left(&roots);
     }
     ran
-}
-
-/// Locks the agent's directory as long as the result lives: two agents would evict twice as many pods,
-/// and remove each other's sockets. `None` if the directory cannot be locked.
-///
-/// # Errors
-/// Another agent holds the lock for longer than one that is stopping.
-fn alone(roots: &Roots) -> anyhow::Result<Option<File>> {
-    let folder = roots.runtime();
-    let Ok(file) = fs::create_dir_all(&folder).and_then(|()| File::open(&folder)) else {
-        return Ok(None);
-    };
-    let started = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::WouldBlock) if started.elapsed() < STOPPING => thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => anyhow::bail!(
-                "another wasp-agent runs on this node and holds the lock of {}: see systemctl status \
-                 wasp-agent",
-                roots.shown(&folder).display()
-            ),
-            Err(TryLockError::Error(_)) => return Ok(None),
-        }
-    }
 }
 
 /// Resumes suspended pods: if the agent does not start, or fails, no other program would resume

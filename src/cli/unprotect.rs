@@ -2,6 +2,7 @@
 
 use anyhow::{Context, anyhow};
 
+use super::alone::alone;
 use crate::{
     act::slices::{ReservesBefore, SlicesBefore, properties, set, set_reserve, undoing},
     bus,
@@ -10,6 +11,8 @@ use crate::{
 };
 
 pub(crate) fn unprotect(roots: &Roots) -> anyhow::Result<()> {
+    // A running agent would protect the slices again, with what this restores as its record.
+    let _alone = alone(roots, "first run systemctl stop wasp-agent")?;
     super::runtime()?.block_on(async {
         let before = StateFile::<SlicesBefore>::new(roots);
         let slices = before.load()?.unwrap_or_default().slices;

@@ -9,7 +9,8 @@ use std::{
 
 use crate::failpoint;
 
-/// A prefix that only the agent uses, because other programs share the hooks directories.
+/// A prefix that only the agent uses, because other programs share the hooks directories. The PID of
+/// the writer and a dash follow.
 const UNFINISHED: &str = ".wasp-agent-new-";
 
 /// Replaces the file at `path` by `text`: concurrent readers see the old or the new content. A
@@ -26,16 +27,27 @@ pub fn replace_for_keeps(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 /// Removes unfinished files in `folder`, left by processes that were killed during a replacement.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)) else {
+            continue;
+        };
+        let writer = rest.split_once('-').and_then(|(pid, _)| pid.parse().ok());
+        if !writer.is_some_and(is_running) {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
+fn is_running(pid: i32) -> bool {
+    use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
 fn write(path: &Path, text: &str, mode: u32, sync: bool) -> io::Result<()> {
     failpoint::at("file.open")?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder);
+    let prefix = format!("{UNFINISHED}{}-", std::process::id());
+    let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder);
     let mut file = file.map_err(without_name)?;
     file.write_all(text.as_bytes()).map_err(without_name)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
@@ -73,13 +85,16 @@ mod tests {
     #[test]
     fn what_was_left_unfinished_goes_and_nothing_of_others() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [".wasp-agent-new-a1b2c3", ".new-other.json", "hook.json"] {
+        let own = format!("{UNFINISHED}{}-a1b2c3", std::process::id());
+        // No PID is as large (PID_MAX_LIMIT in include/linux/threads.h).
+        let killed = format!("{UNFINISHED}{}-a1b2c3", 1 << 23);
+        for name in [&killed, ".wasp-agent-new-a1b2c3", ".new-other.json", "hook.json", &own] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         sweep(folder.path());
         let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let mut names: Vec<_> = names.collect();
         names.sort();
-        assert_eq!(names, [".new-other.json", "hook.json"]);
+        assert_eq!(names, [".new-other.json", own.as_str(), "hook.json"]);
     }
 }
