@@ -238,7 +238,7 @@ impl<E: Effects> Agent<E> {
         let missing = late.map_or_else(
             || self.swap_missing(),
             |text| {
-                let remedy = device_remedy(&self.settings.swap.path);
+                let remedy = device_remedy(&self.system, &self.settings.swap.path);
                 Some(Problem::new(Trouble::Swap, text).with_remedy(remedy))
             },
         );

@@ -290,7 +290,8 @@ messages! {
          pod."
         "No action is required: the controller creates the pod on another node, or KubeVirt migrates \
          the VM. To stop evictions immediately, write `eviction.mode = \"off\"` to \
-         /etc/wasp-agent/config.d/zz-stop.toml and run `systemctl reload-or-restart wasp-agent`."
+         /etc/wasp-agent/config.d/zz-stop.toml and run `systemctl reload-or-restart wasp-agent`. Then \
+         `wasp-agent status` shows that eviction is off; if it does not, stop the agent."
 
     EvictionsLost Warn "01bbe46626294d678676645c065e4edf"
         "The agent has lost its list of evictions"

@@ -338,7 +338,7 @@ pub const KEYS: &[Key] = &[
         default: Default::Text(""),
         environment: None,
         help: "A kubeconfig whose user may get and patch this node, for scheduling-guard = \
-            \"taint\".",
+            \"taint\". The unit sees no files below /root and /home, and reads only those of root.",
     },
     Key {
         path: "eviction.taint",

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use crate::model::{
     kubelet::{
-        ALL_ALPHA, ALL_BETA, KubeletConfig, NODE_SWAP, Named, Origin, Sourced, ThresholdError,
-        duration, threshold,
+        ALL_ALPHA, ALL_BETA, KubeletConfig, NODE_SWAP, Named, Origin, Sourced, Teller,
+        ThresholdError, duration, threshold,
     },
     quantity::Quantity,
 };
@@ -150,6 +150,10 @@ fn reserved(config: &KubeletConfig) -> Option<String> {
         [("kubeReserved", &config.kube_reserved), ("systemReserved", &config.system_reserved)]
     {
         for (name, Sourced { value, origin }) in of {
+            // A variable of an EnvironmentFile= that does not exist before the node's first boot ends.
+            if value.is_empty() && matches!(config.told_by, Teller::Unit(_)) {
+                continue;
+            }
             let why = match value.parse::<Quantity>() {
                 _ if !["cpu", "memory", "ephemeral-storage", "pid"].contains(&name.as_str()) => {
                     "is for a resource that the kubelet does not reserve"
@@ -243,6 +247,21 @@ mod tests {
             minor,
             ..KubeletConfig::default()
         }
+    }
+
+    /// OpenShift's kubelet.service has `--system-reserved=cpu=${SYSTEM_RESERVED_CPU},…` of a file that
+    /// another unit writes later in a node's first boot.
+    #[test]
+    fn a_variable_that_is_not_set_yet_is_no_mistake() {
+        let empty = Sourced::default_value(String::new());
+        let config = |told_by| KubeletConfig {
+            system_reserved: [("cpu".to_owned(), empty.clone())].into(),
+            told_by,
+            ..KubeletConfig::default()
+        };
+        let unit = Teller::Unit("kubelet.service".into());
+        assert_eq!(refuses(&config(unit)), None);
+        assert!(refuses(&config(Teller::Process(1))).is_some());
     }
 
     /// The stages of NodeSwap by version, from `kube_features.go`: alpha in 1.22, beta and off in

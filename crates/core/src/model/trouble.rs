@@ -139,7 +139,7 @@ troubles! {
     Metrics "metrics" Warn [], ["ss -ltnp"];
     Textfile "textfile" Warn [], ["wasp-agent check-config"];
     /// Events cannot be recorded for `wasp-agent report`.
-    History "history" Warn [], ["df -h /var/lib/wasp-agent/history"];
+    History "history" Warn [], ["df -h /var/lib/wasp-agent/history", "# then, or if the directory was removed: systemctl restart wasp-agent"];
     /// Containers use more swap than their grant.
     Above "above-grant" Note [], [];
     /// Pods hold more swap than their containers may have together.

@@ -30,7 +30,7 @@ pub(super) fn size(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let (ram, swap) = (human_bytes(node.ram_bytes), human_bytes(node.swap_bytes));
     if is_gone(facts) {
         return fail(device_missing(&settings.swap.path), [])
-            .with(device_remedy(&settings.swap.path));
+            .with(device_remedy(&facts.system, &settings.swap.path));
     }
     // The cause is reported, not what it leads to.
     let short = shortage(&settings.swap, node);

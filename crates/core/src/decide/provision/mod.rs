@@ -26,6 +26,7 @@ use crate::{
         shell::quoted,
         storage::{Content, MemoryFacts, PartitionPlace, ZramDevice},
         swap::human_bytes,
+        system::System,
     },
 };
 
@@ -248,11 +249,11 @@ pub fn device_missing(path: &Path) -> String {
 }
 
 /// Returns the steps that bring a missing device back.
-pub fn device_remedy(path: &Path) -> Vec<String> {
+pub fn device_remedy(system: &System, path: &Path) -> Vec<String> {
     let by_hand = "# partition the new disk, and name the partition as before (docs/swap.md)";
     let name = path.strip_prefix("/dev/mapper").ok().map(|name| name.display().to_string());
-    // As systemd-escape(1) writes it.
-    let open = name.map(|name| {
+    // As systemd-escape(1) writes it. On OpenShift, wasp-swap itself wants the unit that opens it.
+    let open = name.filter(|_| system.pool.is_none()).map(|name| {
         let unit = format!("systemd-cryptsetup@{}", name.replace('-', r"\x2d"));
         format!("systemctl restart {}", quoted(&unit))
     });

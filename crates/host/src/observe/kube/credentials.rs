@@ -7,6 +7,7 @@
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -63,6 +64,11 @@ pub enum CredentialsError {
     NoTls { path: PathBuf, server: String },
     #[error("{0} is a directory, not a kubeconfig")]
     Directory(PathBuf),
+    #[error(
+        "cannot read kubeconfig {0}: permission denied (wasp-agent.service sees no files below /root and \
+         /home, and reads none of other users)"
+    )]
+    Hidden(PathBuf),
 }
 
 impl CredentialsError {
@@ -75,6 +81,13 @@ impl CredentialsError {
             )],
             Self::Directory(path) => {
                 vec![format!("rmdir {}", shell::path(path)), "systemctl restart kubelet".to_owned()]
+            }
+            Self::Hidden(path) => {
+                let own = Path::new("/etc/wasp-agent").join(path.file_name().unwrap_or_default());
+                vec![
+                    format!("install -m 0600 {} {}", shell::path(path), shell::path(&own)),
+                    "# then set node.kubeconfig or eviction.guard-kubeconfig to it".to_owned(),
+                ]
             }
             Self::NotFound(_)
             | Self::Dangling { .. }
@@ -158,6 +171,12 @@ pub fn find(roots: &Roots, settings: &Settings) -> Result<PathBuf, CredentialsEr
                 path: roots.shown(path).into_owned(),
                 target: roots.shown(&last_target(path)).into_owned(),
             };
+        }
+        let is_hidden = |path: &&PathBuf| {
+            fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        if let Some(path) = places.iter().find(is_hidden) {
+            return CredentialsError::Hidden(roots.shown(path).into_owned());
         }
         if let Some(path) = places.iter().find(|path| path.is_dir()) {
             return CredentialsError::Directory(roots.shown(path).into_owned());
