@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 /// The agent's field manager in server-side apply.
 pub const FIELD_MANAGER: &str = "wasp-agent";
 
-/// The annotation of a Node that is being drained, whose cordon the agent has set and leaves to whoever
-/// drains. It outlives the agent and the node's boot; the agent removes it when the node is
+/// The annotation of a Node that is drained under a cordon of the agent's, which the agent then leaves
+/// in place. It outlives the agent and the node's boot; the agent removes it when the node is
 /// schedulable again.
 pub const CORDON_LEFT: &str = "wasp-agent.kubevirt.io/cordon-left";
 
