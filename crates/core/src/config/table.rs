@@ -157,8 +157,9 @@ pub const KEYS: &[Key] = &[
         environment: None,
         help: "CPUWeight= of the protected slices; others have 100, and the kubelet gives the \
             pods about 39 for each CPU. It has an effect only while all CPUs are busy. The \
-            agent keeps a larger weight that another program has set. \"keep\": the agent does \
-            not change it.",
+            agent keeps a larger weight that another program has set, and raises a smaller one, \
+            such as that of the kubelet for system-reserved-compressible (OpenShift 4.22). \
+            \"keep\": the agent does not change it.",
     },
     Key {
         path: "protection.working-set-percent",
