@@ -42,7 +42,7 @@ pod churner --request 50Mi --limit 100Mi --annotation io.kubernetes.cri-o.cgroup
     --command 'cd /sys/fs/cgroup; while true; do /bin/busybox mkdir -p container x y; /bin/busybox rmdir container x y; done'
 # A pod that locks the agent, which has no capability, out of its cgroup.
 pod hider --request 50Mi --limit 100Mi --annotation io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw=true \
-    --command '/bin/busybox chown 1000 /sys/fs/cgroup && /bin/busybox chmod 0 /sys/fs/cgroup && : >/tmp/hidden; exec sleep 100000'
+    --command '/bin/busybox chmod 0 /sys/fs/cgroup; /bin/busybox chown 1000 /sys/fs/cgroup; exec sleep 100000'
 hides() { local id unit scope child bundle slice; of hider; [[ $(stat -c %a "${child:-$scope}") == 0 ]]; }
 eventually 40 "a pod hides its own cgroup" hides
 eventually 40 "and has its grant" has_limit hider "$(grant 50)"
