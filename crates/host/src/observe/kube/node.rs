@@ -59,12 +59,9 @@ impl WireNode {
         info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
     }
 
-    /// Returns the swap that the kubelet counts, in bytes; `None` if it does not report it. From 1.34 on,
-    /// NodeSwap is always on, and the kubelet leaves the field out only if it counts none
-    /// (`pkg/kubelet/nodestatus/setters.go`).
+    /// Returns the swap that the kubelet counts, in bytes; `None` if it does not report it.
     pub fn kubelet_swap_bytes(&self) -> Option<u64> {
-        let reported = self.status.node_info.as_ref()?.swap.as_ref().and_then(|swap| swap.capacity);
-        reported.or_else(|| (self.kubelet_minor()? >= 34).then_some(0))
+        self.status.node_info.as_ref()?.swap.as_ref()?.capacity
     }
 }
 
