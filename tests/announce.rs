@@ -62,7 +62,7 @@ impl Told {
         self.announcer.want(AnnounceWanted {
             condition: Some(condition),
             keep_away,
-            others_leave: false,
+            ..AnnounceWanted::default()
         });
     }
 
@@ -137,7 +137,7 @@ async fn the_cordon_of_a_drained_node_outlives_the_agent() {
     told.pressure(ConditionValue::True);
     told.node_is("cordoned", cordoned).await;
     assert_eq!(told.problems.recv().await.unwrap().problem, None);
-    let drained = AnnounceWanted { others_leave: true, ..AnnounceWanted::default() };
+    let drained = AnnounceWanted { drained: true, ..AnnounceWanted::default() };
     told.announcer.want(drained);
     told.node_is("left to the drain", |node| cordoned(node) && left(node)).await;
     told.again();

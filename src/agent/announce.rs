@@ -44,6 +44,8 @@ pub struct AnnounceWanted {
     pub keep_away: bool,
     /// Other programs are evicting pods of this node.
     pub others_leave: bool,
+    /// They have left nothing that a drain would evict.
+    pub drained: bool,
 }
 
 /// Facts from the Node object.
@@ -73,7 +75,7 @@ impl AnnounceWanted {
             (None, None) => false,
             _ => true,
         };
-        condition || self.keep_away != other.keep_away
+        condition || self.keep_away != other.keep_away || self.drained != other.drained
     }
 }
 
@@ -119,8 +121,9 @@ impl Announcer {
     /// Removes everything from the node, because no agent maintains it any more.
     pub async fn stop(self) {
         // A cordon stays for a drain in progress, even when the agent stops.
-        let others_leave = self.wanted.borrow().as_ref().is_some_and(|wanted| wanted.others_leave);
-        self.want(AnnounceWanted { others_leave, ..AnnounceWanted::default() });
+        let AnnounceWanted { others_leave, drained, .. } =
+            self.wanted.borrow().clone().unwrap_or_default();
+        self.want(AnnounceWanted { others_leave, drained, ..AnnounceWanted::default() });
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
             messages::LastWordsLost

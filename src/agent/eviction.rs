@@ -15,15 +15,18 @@ use super::{
 };
 use crate::{
     config::settings::{EvictionMode, Signal},
-    decide::evict::{
-        answer::EvictionAnswer,
-        condition::{Pressed, SwapCondition, no_swap, unknown},
-        efforts::Efforts,
-        evictions::Evictions,
-        flight::InFlight,
-        machine::{Inputs, decide},
-        signals::{Reading, Signals},
-        verdict::Victim,
+    decide::{
+        evict::{
+            answer::EvictionAnswer,
+            condition::{Pressed, SwapCondition, no_swap, unknown},
+            efforts::Efforts,
+            evictions::Evictions,
+            flight::InFlight,
+            machine::{Inputs, decide},
+            signals::{Reading, Signals},
+            verdict::Victim,
+        },
+        guard::is_drained,
     },
     messages,
     model::{
@@ -72,6 +75,8 @@ pub(super) struct Eviction {
     pub(super) node: NodeSeen,
     /// The time at which another program was last seen evicting a pod of this node.
     drained: Option<SinceBoot>,
+    /// A drain would find nothing to evict.
+    emptied: bool,
     /// Pods that were seen leaving, including ours.
     seen_leaving: BTreeSet<PodUid>,
     /// The last readings were near their thresholds, so the pods are read too.
@@ -103,6 +108,7 @@ impl Eviction {
             wanted: watch::Sender::new(false),
             node: NodeSeen::default(),
             drained: None,
+            emptied: false,
             seen_leaving: BTreeSet::new(),
             near: false,
             written,
@@ -267,6 +273,7 @@ impl<E: Effects> Agent<E> {
                 self.health.problem(Trouble::Signals, None);
                 self.see_who_left(sample.at);
                 self.eviction.see_drain(&self.pods, sample.at);
+                self.eviction.emptied = self.api.is_fresh() && is_drained(&self.pods);
                 // The pods' figures are read only while they matter.
                 let usage = if self.eviction.near { self.usage() } else { Vec::new() };
                 let inputs = Inputs {

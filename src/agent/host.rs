@@ -7,6 +7,7 @@ use crate::{
     act::tunables,
     config::settings::{
         EvictionMode, EvictionSettings, GrantSettings, Grants, Policy, SchedulingGuard, Settings,
+        SwapKind,
     },
     decide::{
         check::swap_control_remedy,
@@ -41,8 +42,9 @@ use crate::{
         watermarks::Watermarks,
     },
     observe::{
-        accounting::swap_control, check::swap::areas_again, crio, hooks, kubelet, node,
-        obstacles::obstacles, rivals::rivals, settings::origins, tree::Changes, zoneinfo,
+        accounting::swap_control, check::swap::areas_again, crio, disks::device_number, hooks,
+        kubelet, node, obstacles::obstacles, rivals::rivals, settings::origins, tree::Changes,
+        zoneinfo,
     },
     provision::{Provisioning, alone::Alone, ledger::has_provisioned},
     roots::Roots,
@@ -88,7 +90,9 @@ impl Alignment {
         // The restart would make swap again that an administrator has removed, beside other swap.
         let makes_swap = is_configured(&settings.swap, node)
             && others_swap(&rivals, settings, node).is_none()
-            && !has_provisioned(roots).unwrap_or(false);
+            && (settings.swap.kind != SwapKind::Partition
+                || device_number(roots, &settings.swap.path).is_some())
+            && !has_provisioned(roots).unwrap_or(true);
         if kernel.align_watermarks && others.is_none() && !makes_swap {
             // wasp-swap.service reports a file that cannot be read.
             let before = tunables::before(roots).ok();

@@ -1,7 +1,7 @@
 //! One process at a time acts as the agent.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     thread,
     time::{Duration, Instant},
 };
@@ -13,15 +13,13 @@ const STOPPING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Locks the agent's directory as long as the result lives: two agents would evict twice as many pods,
-/// and remove each other's sockets. `None` if the directory cannot be locked.
+/// and remove each other's sockets. `None` if the directory cannot be locked, or does not exist.
 ///
 /// # Errors
 /// Another agent holds the lock for longer than one that is stopping.
 pub(super) fn alone(roots: &Roots, remedy: &str) -> anyhow::Result<Option<File>> {
     let folder = roots.runtime();
-    let Ok(file) = fs::create_dir_all(&folder).and_then(|()| File::open(&folder)) else {
-        return Ok(None);
-    };
+    let Ok(file) = File::open(&folder) else { return Ok(None) };
     let started = Instant::now();
     loop {
         match file.try_lock() {

@@ -20,6 +20,10 @@ pub(crate) fn run(
              set LimitMEMLOCK=infinity for wasp-agent.service"
         ));
     }
+    if !dry_run {
+        // The lock is of this directory; without it, there is none.
+        let _ = std::fs::create_dir_all(roots.runtime());
+    }
     let _alone = if dry_run { None } else { alone(&roots, "see systemctl status wasp-agent")? };
     let ran = super::runtime()?.block_on(agent::run(
         roots.clone(),

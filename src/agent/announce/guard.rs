@@ -90,7 +90,7 @@ impl Work {
         // Undo the previous configuration: a taint with the credentials that set it.
         let before = self.tainted.clone().filter(|before| wanted.as_ref() != Some(before));
         let mut facts = node::facts(read, &eviction.taint, eviction.taint_effect);
-        facts.others_leave = wanted_now.others_leave;
+        (facts.others_leave, facts.drained) = (wanted_now.others_leave, wanted_now.drained);
         // Until everything is undone.
         self.guard.there = facts.ours
             || before.is_some()
@@ -99,11 +99,16 @@ impl Work {
         let for_cordon = pressed && eviction.guard == SchedulingGuard::Cordon;
         let what = "spec.unschedulable";
         let mut cordoned = facts.ours;
+        let (mut told, mut annotated) = (Ok(()), None);
         if let Some(left) = leave(&facts) {
-            let done = node.leave_cordon(left).await;
-            done.map_err(|error| AnnounceFailure::of(CORDON_LEFT, &error))?;
+            // Without the annotation, the rest is right all the same.
+            match node.leave_cordon(left).await {
+                Ok(node) => annotated = Some(node),
+                Err(error) => told = Err(AnnounceFailure::of(CORDON_LEFT, &error)),
+            }
             facts.left = left;
         }
+        let read = annotated.as_ref().unwrap_or(read);
         if let Some(set) = self.guard.due(&cordon(for_cordon, self.guard.set, &facts), what) {
             let done = if set { node.cordon(read).await } else { node.uncordon(read).await };
             done.map_err(|error| AnnounceFailure::of(what, &error))?;
@@ -126,9 +131,9 @@ impl Work {
                 None => self.tainted = facts.tainted.then_some(wanted),
             }
         }
-        self.guard.there = cordoned || self.tainted.is_some();
+        self.guard.there = cordoned || facts.left || self.tainted.is_some();
         self.guard.looked = Some(Instant::now());
-        Ok(())
+        told
     }
 
     async fn taint(

@@ -51,11 +51,13 @@ impl Eviction {
             effects.tell(EventSubject::Node, now, reason, format!("{what}: {text}"));
         }
         let told = settings.guard != SchedulingGuard::None;
-        let drained = self.drained;
+        let others_leave =
+            self.drained.is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY);
         effects.announce(AnnounceWanted {
             condition: condition.clone().filter(|_| told),
             keep_away: now && enforced,
-            others_leave: drained.is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY),
+            others_leave,
+            drained: others_leave && self.emptied,
         });
         self.condition = condition;
     }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::pod::{OwnerKind, Pod, Pods};
+
 /// The agent's field manager in server-side apply.
 pub const FIELD_MANAGER: &str = "wasp-agent";
 
@@ -29,6 +31,8 @@ pub struct NodeFacts {
     pub machine_config: BTreeMap<String, String>,
     /// Another program, such as `kubectl drain`, is evicting pods of this node.
     pub others_leave: bool,
+    /// Others have evicted pods of this node, and a drain has nothing left to evict.
+    pub drained: bool,
     /// The Node has the annotation [`CORDON_LEFT`].
     pub left: bool,
 }
@@ -70,12 +74,23 @@ pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> GuardStep {
 /// Decides about the annotation [`CORDON_LEFT`]: true to set it, false to remove it, `None` for no
 /// change.
 pub fn leave(facts: &NodeFacts) -> Option<bool> {
-    let drained = facts.unschedulable && facts.ours && facts.others_leave;
+    let drained = facts.unschedulable && facts.ours && facts.drained;
     match (facts.left, facts.unschedulable) {
         (false, _) if drained => Some(true),
         (true, false) => Some(false),
         _ => None,
     }
+}
+
+/// Returns true if a drain has nothing left to evict on a node with `pods`: it leaves static pods and
+/// those of DaemonSets. A program that moves a single pod, such as the descheduler, leaves others.
+pub fn is_drained(pods: &Pods) -> bool {
+    let of_daemonset = |pod: &Pod| {
+        pod.owner
+            .as_ref()
+            .is_some_and(|owner| owner.controller && owner.kind == OwnerKind::DaemonSet)
+    };
+    pods.values().all(|pod| pod.finished || pod.mirror || of_daemonset(pod))
 }
 
 /// Decides about the taint.
@@ -105,6 +120,10 @@ fn maintenance(annotations: &BTreeMap<String, String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        fixtures,
+        model::pod::{Owner, PodUid},
+    };
 
     fn node(unschedulable: bool, ours: bool) -> NodeFacts {
         NodeFacts { unschedulable, ours, ..NodeFacts::default() }
@@ -167,6 +186,28 @@ mod tests {
     }
 
     #[test]
+    fn a_drain_leaves_static_pods_and_those_of_daemonsets() {
+        let pods = |pods: Vec<Pod>| -> Pods {
+            pods.into_iter().map(|pod| (pod.uid.clone(), std::sync::Arc::new(pod))).collect()
+        };
+        let pod = |number: u32| Pod {
+            uid: PodUid::new(&format!("{number:08x}-0000-4444-9bb8-9701e3620c02")).unwrap(),
+            ..fixtures::pod("p", &[])
+        };
+        let owner =
+            |kind| Some(Owner { kind, name: "o".into(), uid: "o".into(), controller: true });
+        let of_daemonset = Pod { owner: owner(OwnerKind::DaemonSet), ..pod(1) };
+        let of_job = Pod { owner: owner(OwnerKind::Job), ..pod(2) };
+        let mirror = Pod { mirror: true, ..pod(3) };
+        let finished = Pod { finished: true, ..pod(4) };
+        let left = vec![of_daemonset, mirror, finished];
+        assert!(is_drained(&pods(left.clone())));
+        for other in [pod(5), of_job] {
+            assert!(!is_drained(&pods([left.clone(), vec![other]].concat())));
+        }
+    }
+
+    #[test]
     fn a_cordon_stays_while_somebody_drains_the_node() {
         let drained = NodeFacts { others_leave: true, ..node(true, true) };
         assert!(
@@ -174,11 +215,13 @@ mod tests {
         );
         let later = NodeFacts { left: true, ..node(true, true) };
         assert!(matches!(cordon(false, false, &later), GuardStep::Leave(_)), "after a reboot too");
+        assert_eq!(leave(&drained), None, "one pod that another program evicts is no drain");
+        let drained = NodeFacts { drained: true, ..drained };
         assert_eq!((leave(&drained), leave(&later)), (Some(true), None));
         let uncordoned = NodeFacts { left: true, ..node(false, false) };
         assert_eq!(leave(&uncordoned), Some(false));
         assert_eq!(cordon(true, false, &uncordoned), GuardStep::Set);
-        let anothers = NodeFacts { others_leave: true, ..node(true, false) };
+        let anothers = NodeFacts { drained: true, ..node(true, false) };
         assert_eq!((leave(&anothers), leave(&node(true, true))), (None, None));
         let fresh = NodeFacts { others_leave: true, ..node(false, false) };
         assert_eq!(cordon(true, false, &fresh), GuardStep::Set);

@@ -89,11 +89,11 @@ impl NodeApi {
         self.nodes.patch(&self.name, &parameters, &Patch::Merge(patch)).await.map(drop)
     }
 
-    /// Sets or removes the annotation [`CORDON_LEFT`].
-    pub async fn leave_cordon(&self, left: bool) -> kube::Result<()> {
+    /// Sets or removes the annotation [`CORDON_LEFT`]; returns the resulting node.
+    pub async fn leave_cordon(&self, left: bool) -> kube::Result<WireNode> {
         let value = left.then_some("drained");
         let patch = json!({"metadata": {"annotations": {CORDON_LEFT: value}}});
-        self.nodes.patch(&self.name, &named(), &Patch::Merge(patch)).await.map(drop)
+        self.nodes.patch(&self.name, &named(), &Patch::Merge(patch)).await
     }
 
     /// Adds the taint `key` with an effect to those of `node`, or removes it (`None`) with any
@@ -177,6 +177,7 @@ pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts
             .any(|taint| taint.key == taint_key && taint.effect == effect.word()),
         machine_config,
         others_leave: false,
+        drained: false,
         left,
     }
 }

@@ -127,7 +127,7 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_gone(&error) => {
                 Watch::Gone
             }
-            // A container has locked the agent out of its own cgroup. The resync compares its limits.
+            // A container has locked the agent out of its own cgroup: the level above limits it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Watch::Refused,
             Err(error) => {
                 // Too many watches give ENOSPC (inotify_add_watch(2)). One text for all missing
