@@ -267,6 +267,10 @@ fn a_second_agent_does_not_start_beside_the_first() {
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("another wasp-agent runs on this node"), "{said}");
     assert!(socket.exists() && first.ended().is_none(), "the first one goes on");
+    // The agent would protect the slices again while they are restored.
+    let output = Agent::command(&host, &["unprotect"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("systemctl stop wasp-agent"), "{said}");
     drop(first);
     drop(Agent::start(&host));
 }

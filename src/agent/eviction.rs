@@ -344,3 +344,21 @@ impl<E: Effects> Agent<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: a reload to mode = "observe" came while the task read the pod, and it was evicted.
+    #[test]
+    fn a_withdrawn_eviction_is_not_revived_by_a_later_signal() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut eviction = Eviction::new(&Roots::at(folder.path()));
+        let before = eviction.wanted.subscribe();
+        eviction.wanted.send_replace(true);
+        eviction.withdraw();
+        let after = eviction.wanted.subscribe();
+        eviction.wanted.send_replace(true);
+        assert_eq!((*before.borrow(), *after.borrow()), (false, true));
+    }
+}

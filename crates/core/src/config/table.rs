@@ -157,8 +157,8 @@ pub const KEYS: &[Key] = &[
         environment: None,
         help: "CPUWeight= of the protected slices; others have 100, and the kubelet gives the \
             pods about 39 for each CPU. It has an effect only while all CPUs are busy. The \
-            agent keeps a larger weight that another program has set, and raises a smaller one, \
-            such as that of the kubelet for system-reserved-compressible (OpenShift 4.22). \
+            agent keeps a larger weight that another program has set, and raises a smaller one. \
+            From OpenShift 4.22 on, the kubelet sets a smaller one (system-reserved-compressible). \
             \"keep\": the agent does not change it.",
     },
     Key {

@@ -269,5 +269,8 @@ fn is_valid(roots: &Roots, file: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[path = "settings_fix_tests.rs"]
+mod fix_tests;
+#[cfg(test)]
 #[path = "settings_tests.rs"]
 mod tests;
