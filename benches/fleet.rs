@@ -408,6 +408,7 @@ async fn agent(roots: Roots, settings: Settings, failures: Arc<AtomicU64>) {
                         message: "no signal".to_owned(),
                     }),
                     keep_away: false,
+                    drained: false,
                     others_leave: false,
                 }),
                 _ => {}

@@ -259,10 +259,6 @@ mod tests {
         assert!(is_relieved_by_others(&node(json.clone())));
         assert_eq!(node(json).kubelet_minor(), Some(31));
         assert!(!is_relieved_by_others(&node(json!({}))));
-        let swap = |version: &str| {
-            node(json!({"status": {"nodeInfo": {"kubeletVersion": version}}})).kubelet_swap_bytes()
-        };
-        assert_eq!((swap("v1.33.4"), swap("v1.34.0"), swap("")), (None, Some(0), None));
         assert_eq!(node(json!({})).kubelet_minor(), None);
     }
 
