@@ -12,7 +12,7 @@ use crate::{messages, roots::Roots, state::StateFile};
 /// cannot be locked has no such guarantee.
 #[derive(Debug)]
 pub struct Alone {
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Alone {
@@ -26,7 +26,7 @@ impl Alone {
              wasp-swap)"
         ));
         let locked = open(roots).filter(|file| file.lock().is_ok());
-        Self { _lock: locked }
+        Self { lock: locked }
     }
 
     /// `None` while another process provisions or deprovisions.
@@ -34,9 +34,16 @@ impl Alone {
         let file = open(roots);
         match file.as_ref().map(File::try_lock) {
             Some(Err(TryLockError::WouldBlock)) => None,
-            Some(Ok(())) => Some(Self { _lock: file }),
-            Some(Err(TryLockError::Error(_))) | None => Some(Self { _lock: None }),
+            Some(Ok(())) => Some(Self { lock: file }),
+            Some(Err(TryLockError::Error(_))) | None => Some(Self { lock: None }),
         }
+    }
+}
+
+/// A child that is being started has a copy of the descriptor, and would keep the lock.
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let _ = self.lock.as_ref().map(File::unlock);
     }
 }
 
