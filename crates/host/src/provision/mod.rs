@@ -190,7 +190,7 @@ impl Provisioning<'_> {
         };
         let mut kept = None;
         if let Some(before) = &mut before {
-            before.areas.retain(|area| *area != now);
+            before.areas.retain(|area| !area.is_same(roots, &now));
             kept = self.retire_all(&mut before.areas, node.page_bytes)?;
             before.areas.push(now);
             self.record(before)?;
@@ -394,8 +394,32 @@ impl Provisioning<'_> {
     }
 }
 
-/// Returns the free bytes in active swap other than `ours`.
+/// Returns the free bytes in active swap other than `ours`. Room on zram does not count: its pages
+/// are in RAM.
 fn free_beside(devices: &[SwapDevice], ours: &[Option<&SwapDevice>]) -> u64 {
-    let others = devices.iter().filter(|device| !ours.contains(&Some(*device)));
+    let is_ours = |path: &str| ours.iter().flatten().any(|own| own.path == path);
+    let others = devices
+        .iter()
+        .filter(|device| !is_ours(&device.path) && !device.path.starts_with("/dev/zram"));
     others.map(|device| device.size_bytes.saturating_sub(device.used_bytes)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_our_own_swap_nor_zram_has_room_for_pages() {
+        let device = |path: &str, used_bytes| SwapDevice {
+            path: path.to_owned(),
+            kind: "partition".to_owned(),
+            size_bytes: 100,
+            used_bytes,
+            priority: 0,
+        };
+        let devices = [device("/dev/zram0", 10), device("/dev/vdb", 20), device("/srv/swap", 30)];
+        // Its use has changed since it was read.
+        let ours = device("/srv/swap", 0);
+        assert_eq!(free_beside(&devices, &[Some(&ours), None]), 80);
+    }
 }

@@ -12,7 +12,7 @@ use crate::{
         provision::{ProvisionPlan, ProvisionRefusal, plan_retirement, plan_zram_retirement},
     },
     messages,
-    model::storage::Area,
+    model::{host::SwapDevice, storage::Area},
     observe::{
         kubelet, node,
         swap::{
@@ -112,8 +112,24 @@ impl Provisioning<'_> {
             }
         };
         let mut whole = ProvisionPlan::default();
+        let ours: Vec<SwapDevice> =
+            areas.iter().filter_map(|(.., active)| active.clone()).collect();
+        let ours: Vec<Option<&SwapDevice>> = ours.iter().map(Some).collect();
         for (path, found, active) in areas {
-            let others = free_beside(&devices, &[active.as_ref()]);
+            // The area before this one is off: its pages are in RAM, or in this one.
+            let devices = node::swap_devices(roots);
+            let memory = memory_facts(roots, threshold)?;
+            let others = free_beside(&devices, &ours);
+            let active = active.and_then(|before| {
+                devices.iter().find(|device| device.path == before.path).cloned()
+            });
+            if *kind == SwapKind::Partition && found == Area::Nothing && active.is_some() {
+                messages::ProvisionDiffers.emit(format_args!(
+                    "{0} stays on, because the agent did not make its swap header: `swapoff {0}` \
+                     switches it off",
+                    path.display()
+                ));
+            }
             let plan = plan_retirement(*kind, &path, &found, active.as_ref(), others, &memory);
             self.carry_out(&plan, page_bytes).map_err(|(_, error)| error)?;
             whole.kept = whole.kept.or(plan.kept);
