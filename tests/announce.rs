@@ -137,8 +137,11 @@ async fn the_cordon_of_a_drained_node_outlives_the_agent() {
     told.pressure(ConditionValue::True);
     told.node_is("cordoned", cordoned).await;
     assert_eq!(told.problems.recv().await.unwrap().problem, None);
-    let drained = AnnounceWanted { drained: true, ..AnnounceWanted::default() };
-    told.announcer.want(drained);
+    // Only the drain holds the cordon; then its last pod is gone.
+    let draining = AnnounceWanted { others_leave: true, ..AnnounceWanted::default() };
+    told.announcer.want(draining.clone());
+    assert_eq!(told.problems.recv().await.unwrap().problem, None);
+    told.announcer.want(AnnounceWanted { drained: true, ..draining });
     told.node_is("left to the drain", |node| cordoned(node) && left(node)).await;
     told.again();
     told.pressure(ConditionValue::False);

@@ -284,6 +284,7 @@ impl Work {
         let other = |by: &Taint| Taint::wanted(settings).as_ref() != Some(by);
         let of_guard = !self.known
             || pressed != self.guard.pressed
+            || (wanted.drained && !self.guard.drained && self.guard.there)
             || self.tainted.as_ref().is_some_and(other)
             || (look && (pressed || self.guard.there));
         let mut read = None;

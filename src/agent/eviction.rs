@@ -2,7 +2,7 @@
 
 mod news;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::sync::watch;
 
@@ -52,9 +52,12 @@ const NEAR: f64 = 0.5;
 /// Time for which the agent looks closely after the kernel has reported stalls.
 const ALERT: Duration = Duration::from_secs(15);
 
-/// A cordon stays for this long after a pod evicted by another program was seen leaving, because a
+/// A cordon stays for this long after another program's eviction was last in progress, because a
 /// drain goes from pod to pod.
 const DRAINED_RECENTLY: Duration = Duration::from_secs(300);
+
+/// The live migration of a large VM takes this long. A pod that leaves for longer hangs.
+const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// The answer to an eviction.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ pub(super) struct Eviction {
     /// A drain would find nothing to evict.
     emptied: bool,
     /// Pods that were seen leaving, including ours.
-    seen_leaving: BTreeSet<PodUid>,
+    seen_leaving: BTreeMap<PodUid, SinceBoot>,
     /// The last readings were near their thresholds, so the pods are read too.
     near: bool,
     /// The state is saved, so that the next agent knows it.
@@ -109,7 +112,7 @@ impl Eviction {
             node: NodeSeen::default(),
             drained: None,
             emptied: false,
-            seen_leaving: BTreeSet::new(),
+            seen_leaving: BTreeMap::new(),
             near: false,
             written,
             active: Vec::new(),
@@ -184,18 +187,19 @@ impl Eviction {
         self.trigger.arm(roots);
     }
 
-    /// Detects evictions by other programs, such as `kubectl drain`. Each pod counts once, when the
-    /// agent first sees it leave. So a pod that hangs, or whose author sets the annotations, does
-    /// not look like an endless drain.
+    /// Detects evictions by other programs, such as `kubectl drain`. Each pod counts for a limited
+    /// time after the agent first sees it leave. So a pod that hangs, or whose author sets the
+    /// annotations, does not look like an endless drain.
     fn see_drain(&mut self, pods: &Pods, at: SinceBoot) {
         let leaves = |pod: &Pod| {
             let evicted = pod.evicted_by_api && pod.is_terminating();
             (evicted || pod.migration == Some(Migration::Leaving)) && !pod.finished
         };
         let Eviction { evictions, seen_leaving, drained, .. } = self;
-        seen_leaving.retain(|uid| pods.contains_key(uid));
+        seen_leaving.retain(|uid, _| pods.contains_key(uid));
         for (uid, _) in pods.iter().filter(|(_, pod)| leaves(pod)) {
-            if seen_leaving.insert(uid.clone()) && !evictions.has_asked_for(uid) {
+            let first = *seen_leaving.entry(uid.clone()).or_insert(at);
+            if at.since(first) < LEAVING_AT_MOST && !evictions.has_asked_for(uid) {
                 *drained = Some(at);
             }
         }
@@ -347,6 +351,8 @@ impl<E: Effects> Agent<E> {
 
 #[cfg(test)]
 mod tests {
+    use wasp_core::fixtures;
+
     use super::*;
 
     /// Regression: a reload to mode = "observe" came while the task read the pod, and it was evicted.
@@ -360,5 +366,22 @@ mod tests {
         let after = eviction.wanted.subscribe();
         eviction.wanted.send_replace(true);
         assert_eq!((*before.borrow(), *after.borrow()), (false, true));
+    }
+    /// Regression: a migration of more than five minutes ended the cordon in the middle of a drain.
+    #[test]
+    fn a_drain_lasts_as_long_as_its_pods_leave_but_not_forever() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut eviction = Eviction::new(&Roots::at(folder.path()));
+        let leaving = Pod { migration: Some(Migration::Leaving), ..fixtures::pod("vm", &[]) };
+        let pods: Pods = [(leaving.uid.clone(), std::sync::Arc::new(leaving))].into();
+        let at = |seconds| SinceBoot(Duration::from_secs(seconds));
+        let last_seen = |eviction: &mut Eviction, pods: &Pods, seconds| {
+            eviction.see_drain(pods, at(seconds));
+            eviction.drained
+        };
+        assert_eq!(last_seen(&mut eviction, &Pods::new(), 90), None);
+        assert_eq!(last_seen(&mut eviction, &pods, 100), Some(at(100)));
+        assert_eq!(last_seen(&mut eviction, &pods, 3699), Some(at(3699)));
+        assert_eq!(last_seen(&mut eviction, &pods, 9000), Some(at(3699)), "it hangs");
     }
 }

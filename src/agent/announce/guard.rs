@@ -40,6 +40,8 @@ pub(super) struct MigrationGuard {
     set: bool,
     /// A change of ours exists that has to be undone.
     pub(super) there: bool,
+    /// The node was drained at the last look.
+    pub(super) drained: bool,
     pub(super) looked: Option<Instant>,
     left: Option<String>,
 }
@@ -132,6 +134,7 @@ impl Work {
             }
         }
         self.guard.there = cordoned || facts.left || self.tainted.is_some();
+        self.guard.drained = wanted_now.drained;
         self.guard.looked = Some(Instant::now());
         told
     }

@@ -65,6 +65,10 @@ pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> GuardStep {
     }
     // `kubectl cordon` on a cordoned node changes nothing and leaves no trace.
     if wanted == GuardStep::Unset && (facts.others_leave || facts.left) {
+        if !facts.others_leave {
+            let why = "the node was drained under the agent's cordon; `kubectl uncordon` ends it";
+            return GuardStep::Leave(why.to_owned());
+        }
         let why = "pods that the agent did not evict are being evicted: the node is being drained";
         return GuardStep::Leave(why.to_owned());
     }
