@@ -81,8 +81,8 @@ pub async fn evict(
     }
     if !*wanted.borrow() {
         return EvictionAnswer::Withdrawn {
-            text: "before the request, the pressure ended or the connection to the API server was \
-                lost"
+            text: "before the request, the pressure ended, the configuration was reloaded, or the \
+                connection to the API server was lost"
                 .to_owned(),
         };
     }

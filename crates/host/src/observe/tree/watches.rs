@@ -128,7 +128,12 @@ impl Tree {
                 Watch::Gone
             }
             // A container has locked the agent out of its own cgroup: the level above limits it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Watch::Refused,
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && !matches!(watched, Watched::Interior(_) | Watched::Pod(_)) =>
+            {
+                Watch::Refused
+            }
             Err(error) => {
                 // Too many watches give ENOSPC (inotify_add_watch(2)). One text for all missing
                 // watches, so that it is logged once.
