@@ -277,7 +277,8 @@ impl<E: Effects> Agent<E> {
                 self.health.problem(Trouble::Signals, None);
                 self.see_who_left(sample.at);
                 self.eviction.see_drain(&self.pods, sample.at);
-                self.eviction.emptied = self.api.is_fresh() && is_drained(&self.pods);
+                self.eviction.emptied =
+                    self.api.is_fresh() && is_drained(&self.pods, &self.api.deleted);
                 // The pods' figures are read only while they matter.
                 let usage = if self.eviction.near { self.usage() } else { Vec::new() };
                 let inputs = Inputs {

@@ -4,9 +4,9 @@
 //! Source: Kubernetes "Server-Side Apply", "Taints and Tolerations"; the Machine Config Operator's
 //! node annotations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::pod::{OwnerKind, Pod, Pods};
+use crate::model::pod::{OwnerKind, Pod, PodUid, Pods};
 
 /// The agent's field manager in server-side apply.
 pub const FIELD_MANAGER: &str = "wasp-agent";
@@ -88,13 +88,15 @@ pub fn leave(facts: &NodeFacts) -> Option<bool> {
 
 /// Returns true if a drain has nothing left to evict on a node with `pods`: it leaves static pods and
 /// those of DaemonSets. A program that moves a single pod, such as the descheduler, leaves others.
-pub fn is_drained(pods: &Pods) -> bool {
+/// Containers of the pods `deleted` still run, although the API server no longer has these pods.
+pub fn is_drained(pods: &Pods, deleted: &BTreeSet<PodUid>) -> bool {
     let of_daemonset = |pod: &Pod| {
         pod.owner
             .as_ref()
             .is_some_and(|owner| owner.controller && owner.kind == OwnerKind::DaemonSet)
     };
-    pods.values().all(|pod| pod.finished || pod.mirror || of_daemonset(pod))
+    let stays = |pod: &Pod| pod.finished || pod.mirror || of_daemonset(pod);
+    pods.iter().all(|(uid, pod)| stays(pod) || deleted.contains(uid))
 }
 
 /// Decides about the taint.
@@ -124,10 +126,7 @@ fn maintenance(annotations: &BTreeMap<String, String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        fixtures,
-        model::pod::{Owner, PodUid},
-    };
+    use crate::{fixtures, model::pod::Owner};
 
     fn node(unschedulable: bool, ours: bool) -> NodeFacts {
         NodeFacts { unschedulable, ours, ..NodeFacts::default() }
@@ -205,9 +204,12 @@ mod tests {
         let mirror = Pod { mirror: true, ..pod(3) };
         let finished = Pod { finished: true, ..pod(4) };
         let left = vec![of_daemonset, mirror, finished];
-        assert!(is_drained(&pods(left.clone())));
+        let none = BTreeSet::new();
+        assert!(is_drained(&pods(left.clone()), &none));
+        let gone = [left.clone(), vec![pod(5)]].concat();
+        assert!(is_drained(&pods(gone), &BTreeSet::from([pod(5).uid])));
         for other in [pod(5), of_job] {
-            assert!(!is_drained(&pods([left.clone(), vec![other]].concat())));
+            assert!(!is_drained(&pods([left.clone(), vec![other]].concat()), &none));
         }
     }
 

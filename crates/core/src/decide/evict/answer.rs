@@ -104,11 +104,16 @@ pub const KUBEVIRT_BUDGET: &str = "The disruption budget kubevirt-disruption-bud
 const WEBHOOK: &str = "denied the request";
 /// Messages of KubeVirt's webhook that announce a migration.
 const EVACUATES: [&str; 2] = ["Eviction triggered evacuation of VMI", "Evacuation in progress"];
-const STAYS: [&str; 5] = [
+const STAYS: [&str; 4] = [
     "is not live-migratable",
     "Eviction request for target Pod",
-    "kubevirt failed getting the vmi",
     "cannot evict hotplug pod",
+    "kubevirt failed getting the vmi",
+];
+/// KubeVirt could not reach the API server. The second is also [`STAYS`] if there is no such VM.
+const FAILED: [&str; 3] = [
+    "kubevirt failed marking the vmi for eviction",
+    "kubevirt failed getting the vmi",
     "failed getting owner for hotplug pod",
 ];
 /// The name of KubeVirt's webhook for evictions.
@@ -121,7 +126,6 @@ const NOT_CALLED: [&str; 5] = [
     "no such host",
     "\" not found", // service "virt-api" not found
 ];
-const FAILED_MARKING: &str = "kubevirt failed marking the vmi for eviction";
 
 /// Interprets the refusal of a pod's eviction. `launcher` is true for the pod of a VM.
 ///
@@ -150,10 +154,11 @@ pub fn classify(refusal: &Refusal, launcher: bool) -> EvictionAnswer {
             if EVACUATES.iter().any(|words| contains(words)) {
                 return EvictionAnswer::Migrating { text };
             }
-            if STAYS.iter().any(|words| contains(words)) {
+            let failed = FAILED.iter().any(|words| contains(words)) && !contains("not found");
+            if !failed && STAYS.iter().any(|words| contains(words)) {
                 return EvictionAnswer::Unwilling { text };
             }
-            match contains(WEBHOOK) && !contains(FAILED_MARKING) {
+            match contains(WEBHOOK) && !failed {
                 true => EvictionAnswer::Refused { text },
                 false => EvictionAnswer::Busy { retry_after, text },
             }

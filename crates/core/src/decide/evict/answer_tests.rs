@@ -34,10 +34,13 @@ fn kubevirts_words_have_their_meaning_in_every_version() {
     ] {
         assert_eq!(of(words).outcome().word(), "unwilling", "{words}");
     }
-    assert_eq!(
-        of("kubevirt failed marking the vmi for eviction: timeout").outcome().word(),
-        "busy"
-    );
+    for words in [
+        "kubevirt failed marking the vmi for eviction: timeout",
+        "kubevirt failed getting the vmi: etcdserver: request timed out",
+        "failed getting owner for hotplug pod: context deadline exceeded",
+    ] {
+        assert_eq!(of(words).outcome().word(), "busy", "{words}");
+    }
 }
 
 #[test]

@@ -332,6 +332,8 @@ impl Evictions {
                 let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 self.back_off(uid.clone(), asked, true, now);
             }
+            // Its containers may still run: without a pause it would be chosen again and again.
+            EvictionAnswer::Gone => self.back_off(uid.clone(), Duration::ZERO, false, now),
             EvictionAnswer::Unwilling { .. } => self.back_off(uid.clone(), UNWILLING, false, now),
             EvictionAnswer::Refused { .. } => {
                 self.back_off(uid.clone(), Duration::ZERO, false, now)

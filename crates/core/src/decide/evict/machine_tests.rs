@@ -284,6 +284,15 @@ fn nobody_leaves_for_next_to_nothing() {
     assert!(sim.names().contains(&"bystander"), "as configured");
 }
 
+/// Regression: a pod that was deleted by force while no agent watched, and whose containers still
+/// ran, was asked again after each cooldown, and no other pod at all.
+#[test]
+fn a_pod_that_only_the_node_still_has_does_not_hold_up_the_next() {
+    let mut sim = thrashing(Takes::IsGone);
+    sim.run(120);
+    assert_eq!(sim.names()[..2], ["greedy", "second"]);
+}
+
 #[test]
 fn the_pressure_that_is_over_evicts_nobody() {
     let mut sim = thrashing(QUICKLY);

@@ -62,6 +62,8 @@ pub(crate) enum Takes {
     Unwilling,
     Budget,
     Refuses,
+    /// The API server no longer has the pod, whose containers still run.
+    IsGone,
     /// No answer arrives, and nothing happens.
     Silent,
     /// The server answers 500, because the webhook has not answered it in time; nothing happens.
@@ -440,6 +442,10 @@ impl Sim {
             Takes::Budget => Err(budget("web")),
             Takes::Refuses => {
                 Err(Refusal { code: 403, message: "not allowed".into(), ..Refusal::default() })
+            }
+            Takes::IsGone => {
+                let message = "pods \"x\" not found".into();
+                Err(Refusal { code: 404, message, ..Refusal::default() })
             }
             Takes::Silent => return None,
             Takes::Fails => {
