@@ -238,9 +238,10 @@ impl NodePlan {
                 counted(containers - unknown, "container", "containers"),
                 counted(unknown, "container was", "containers were")
             ),
-            (0, 0, true) if waiting > 0 => format!(
-                "No limit to set: {} of {containers} for swap that others use beyond their grants.",
-                counted(waiting, "container waits", "containers wait")
+            (0, 0, complete) if waiting > 0 => format!(
+                "No limit to set: {} of {containers} for swap that others use beyond their grants.{}",
+                counted(waiting, "container waits", "containers wait"),
+                if complete { "" } else { " See the notes above." }
             ),
             (0, 0, true) => "Every limit is right.".to_owned(),
             (0, 0, false) => format!(
